@@ -1,0 +1,53 @@
+# Every target makes .venv first when it has to. `make` alone lists them.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+
+PYTHON ?= python3
+BIN := .venv/bin
+PACKAGES := core platforms proxy mixer istioctl
+ARGS ?=
+
+.PHONY: help setup test lint types imports pytest quick bench format demo lock clean
+
+help: ## list the targets
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1 \t\2/' | expand -t 18
+
+setup: ## make .venv with the pinned dependencies and this tree (quick when nothing changed)
+	@PYTHON="$(PYTHON)" requirements/sync
+
+test: lint types imports pytest ## everything that must be green: linters, types, import rules, all tests
+
+lint: setup ## ruff: mistakes and layout
+	@$(BIN)/ruff check $(PACKAGES) tests
+	@$(BIN)/ruff format --check $(PACKAGES) tests
+
+types: setup ## mypy --strict over the packages and the tests
+	@$(BIN)/mypy
+
+imports: setup ## who may import whom (.importlinter)
+	@$(BIN)/lint-imports --no-logo
+
+# Benchmarks measure; they are not part of `make test` (`make bench` runs them).
+pytest: setup ## the tests alone: make pytest ARGS="tests/unit -k retry"
+	@$(BIN)/pytest --ignore=tests/benchmarks $(ARGS)
+
+quick: setup ## the tests that need neither Envoy nor patience
+	@$(BIN)/pytest --ignore=tests/benchmarks -m "not envoy and not slow" $(ARGS)
+
+bench: setup ## the benchmarks, with their figures printed
+	@$(BIN)/pytest tests/benchmarks -s --timeout=1200 $(ARGS)
+
+format: setup ## let ruff fix what it can
+	@$(BIN)/ruff check --fix $(PACKAGES) tests
+	@$(BIN)/ruff format $(PACKAGES) tests
+
+demo: setup ## a small mesh on this machine; Ctrl-C ends it
+	@$(BIN)/istioctl up examples/bookinfo/mesh.yaml
+
+lock: setup ## rewrite the lock files: make lock ARGS=--upgrade
+	@requirements/lock $(ARGS)
+
+clean: ## remove .venv and everything the tools made
+	@rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache .grimp_cache build dist
+	@find $(PACKAGES) tests -name __pycache__ -type d -prune -exec rm -rf {} +
