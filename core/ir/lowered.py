@@ -1,0 +1,17 @@
+"""What one document becomes: its rules, and what was found wrong with it."""
+
+import msgspec
+
+from core.diagnostics import Diagnostic
+from core.ir.routing import RouteRule
+from core.ir.traffic import DestinationPolicy
+
+Rule = RouteRule | DestinationPolicy
+"""Everything a document may be lowered to."""
+
+
+class Lowered(msgspec.Struct, frozen=True):
+    """A document with an error has no rules: nothing of it takes effect."""
+
+    rules: tuple[Rule, ...] = ()
+    diagnostics: tuple[Diagnostic, ...] = ()

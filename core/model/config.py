@@ -1,0 +1,75 @@
+"""Configuration documents as a store keeps them: identity, metadata, and the spec as undecoded JSON."""
+
+import msgspec
+
+from core.errors import Conflict
+from core.model.labels import NO_LABELS, Labels
+
+
+class ConfigKey(msgspec.Struct, frozen=True, order=True):
+    """Group and kind identify the schema (all served versions share one), namespace and name the document."""
+
+    group: str
+    kind: str
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.namespace}/{self.name}"
+
+
+class Document(msgspec.Struct, frozen=True, kw_only=True):
+    """One configuration object.
+
+    `spec` is canonical JSON (sorted keys, no spaces), so that equal specs are equal bytes.
+    `revision` is the store's opaque version ("" before it is stored); `generation` counts changes of the spec;
+    `created` is seconds since the epoch; `source` is "file:line" where that is known.
+    """
+
+    key: ConfigKey
+    version: str = "v1"
+    spec: bytes = b"{}"
+    labels: Labels = NO_LABELS
+    annotations: Labels = NO_LABELS
+    created: float = 0.0
+    revision: str = ""
+    generation: int = 0
+    source: str = ""
+
+
+def written(document: Document, stored: Document | None, *, revision: str, now: float) -> Document:
+    """What a store holds after `document` was put over `stored`: `stored` itself when nothing changes.
+
+    `revision` is the one a change would get, `now` is in seconds since the epoch. The rule of `ConfigStore.put`.
+    Raises `Conflict` when `document.revision` is not the stored one.
+    """
+    held = stored.revision if stored else ""
+    if document.revision != held:
+        raise Conflict(f"{document.key} is at revision {held or 'none'}, not {document.revision or 'none'}",
+                       fix="read it again and apply the change to what is stored now")  # fmt: skip
+    if stored is None:
+        return msgspec.structs.replace(document, revision=revision, generation=1, created=now)
+    if _content(document) == _content(stored):
+        return stored
+    generation = stored.generation + (document.spec != stored.spec)
+    return msgspec.structs.replace(document, revision=revision, generation=generation, created=stored.created)
+
+
+def _content(document: Document) -> tuple[str, bytes, Labels, Labels]:
+    return document.version, document.spec, document.labels, document.annotations
+
+
+class Origin(msgspec.Struct, frozen=True, order=True):
+    """The place in a document that something was compiled from; `path` like "spec.http[0].match[1]"."""
+
+    config: ConfigKey
+    path: str = ""
+
+    def at(self, step: str | int) -> "Origin":
+        """The same origin one step further in: a field name, or an index."""
+        if isinstance(step, int):
+            return Origin(self.config, f"{self.path}[{step}]")
+        return Origin(self.config, f"{self.path}.{step}" if self.path else step)
+
+    def __str__(self) -> str:
+        return f"{self.config} {self.path}".rstrip()

@@ -1,0 +1,103 @@
+"""Services and the instances behind them, as every platform reports them. No platform's own words."""
+
+from enum import StrEnum
+
+import msgspec
+
+from core.model.identity import SpiffeId
+from core.model.labels import NO_LABELS, Labels
+from core.model.protocol import Protocol
+
+
+class ServiceKey(msgspec.Struct, frozen=True, order=True):
+    """A service is known by its host name within a namespace."""
+
+    namespace: str
+    host: str
+
+
+class Port(msgspec.Struct, frozen=True):
+    """One port of a service; `name` is unique in the service and links it to the ports of instances."""
+
+    name: str
+    number: int
+    protocol: Protocol = Protocol.AUTO
+
+
+class Service(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that can be called by name.
+
+    `name` is the short name, `host` (in the key) the fully qualified one. `aliases` are further full host names.
+    `addresses` are virtual IPs; a service may have none. `created` is seconds since the epoch, 0 when unknown.
+    """
+
+    key: ServiceKey
+    name: str
+    ports: tuple[Port, ...]
+    aliases: tuple[str, ...] = ()
+    addresses: tuple[str, ...] = ()
+    labels: Labels = NO_LABELS
+    created: float = 0.0
+
+    def port(self, number: int) -> Port | None:
+        return next((port for port in self.ports if port.number == number), None)
+
+
+class Health(StrEnum):
+    """Whether an instance may be called. `UNKNOWN` is treated as not ready."""
+
+    HEALTHY = "healthy"
+    UNHEALTHY = "unhealthy"
+    DRAINING = "draining"
+    UNKNOWN = "unknown"
+
+
+class Locality(msgspec.Struct, frozen=True, order=True):
+    """Where something runs; each part may be empty. Envoy: `config.core.v3.Locality`."""
+
+    region: str = ""
+    zone: str = ""
+    subzone: str = ""
+
+    @classmethod
+    def parse(cls, text: str) -> "Locality":
+        """From `region/zone/subzone`; missing parts are empty."""
+        region, zone, subzone = (*text.split("/", 2), "", "", "")[:3]
+        return cls(region, zone, subzone)
+
+    def __str__(self) -> str:
+        return f"{self.region}/{self.zone}/{self.subzone}".rstrip("/")
+
+
+class WorkloadKey(msgspec.Struct, frozen=True, order=True):
+    """A workload is known by its name within a namespace (a replica is a workload of its own)."""
+
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.name}.{self.namespace}"
+
+
+class InstanceKey(msgspec.Struct, frozen=True, order=True):
+    """One instance of one service; `id` is the platform's own stable name for it."""
+
+    service: ServiceKey
+    id: str
+
+
+class Instance(msgspec.Struct, frozen=True, kw_only=True):
+    """A running copy of a service. `ports` maps the service's port names to the numbers it listens on."""
+
+    key: InstanceKey
+    address: str
+    ports: tuple[tuple[str, int], ...]
+    labels: Labels = NO_LABELS
+    locality: Locality = Locality()
+    weight: int = 1
+    health: Health = Health.HEALTHY
+    identity: SpiffeId | None = None
+    workload: WorkloadKey | None = None
+
+    def port(self, name: str) -> int | None:
+        return next((number for port, number in self.ports if port == name), None)

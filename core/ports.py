@@ -1,0 +1,82 @@
+"""What a platform is: a frozen record of ports. An absent port is None; there are no capability flags."""
+
+from collections.abc import AsyncIterator
+from typing import Protocol, runtime_checkable
+
+import msgspec
+
+from core.diagnostics import Diagnostic
+from core.model.change import ConfigChange, RegistryChange
+from core.model.config import ConfigKey, Document
+from core.model.identity import SpiffeId
+from core.model.workload import Node, Workload
+
+
+@runtime_checkable
+class ServiceRegistry(Protocol):
+    """Where services, instances and workloads are known."""
+
+    def watch(self) -> AsyncIterator[RegistryChange]:
+        """What exists, then `Synced` once, then every change.
+
+        Never raises for a broken connection: it retries inside, re-lists, and yields the difference, removals
+        included. Cancelling or closing the iterator releases everything it holds.
+        """
+        ...
+
+
+@runtime_checkable
+class ConfigStore(Protocol):
+    """Where configuration documents are kept."""
+
+    def watch(self) -> AsyncIterator[ConfigChange]:
+        """As `ServiceRegistry.watch`, for documents."""
+        ...
+
+    async def get(self, key: ConfigKey) -> Document | None: ...
+
+    async def list(self, *, group: str = "", kind: str = "", namespace: str = "") -> tuple[Document, ...]:
+        """Documents in key order; an empty argument matches everything."""
+        ...
+
+    async def put(self, document: Document) -> Document:
+        """Writes and returns the stored document.
+
+        `document.revision` must equal the stored one ("" means: must not exist yet), else raises `Conflict`.
+        A spec, labels and annotations equal to the stored ones change nothing and return what is stored.
+        """
+        ...
+
+    async def delete(self, key: ConfigKey, *, revision: str = "") -> None:
+        """Raises `NotFound`, or `Conflict` when `revision` is given and is not the stored one."""
+        ...
+
+    async def report(self, key: ConfigKey, diagnostics: tuple[Diagnostic, ...]) -> None:
+        """Keeps the newest findings as the document's status; never changes its revision or generation."""
+        ...
+
+
+@runtime_checkable
+class Attestor(Protocol):
+    """Tells who presents a credential."""
+
+    async def attest(self, credential: bytes) -> SpiffeId:
+        """Raises `Denied` when the credential is not good, `Unavailable` when that cannot be told now."""
+        ...
+
+
+@runtime_checkable
+class Locator(Protocol):
+    """Tells which workload a proxy stands beside."""
+
+    def locate(self, node: Node) -> Workload | None: ...
+
+
+class Platform(msgspec.Struct, frozen=True, kw_only=True):
+    """One opened platform. `open_platform(settings)` yields it and owns its life time."""
+
+    name: str
+    registry: ServiceRegistry | None = None
+    config: ConfigStore | None = None
+    attestor: Attestor | None = None
+    locator: Locator | None = None

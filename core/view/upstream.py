@@ -1,0 +1,86 @@
+"""Upstreams (Envoy: clusters) and their endpoints. Durations are milliseconds."""
+
+from typing import Literal
+
+import msgspec
+
+from core.ir.traffic import Balance, ConnectionPool, ConsistentHash, Outlier
+from core.model.config import Origin
+from core.model.service import Locality
+
+
+class Discovered(msgspec.Struct, frozen=True, tag=True):
+    """Endpoints are a resource of their own (`LoadAssignment`), named like the upstream."""
+
+
+class Static(msgspec.Struct, frozen=True, tag=True):
+    address: str
+    port: int
+
+
+class Internal(msgspec.Struct, frozen=True, tag=True):
+    """Another listener of the same proxy, by name, without a socket."""
+
+    listener: str
+
+
+class AnyHost(msgspec.Struct, frozen=True, tag=True):
+    """Whatever host the request names, looked up in DNS (Envoy: dynamic forward proxy)."""
+
+
+class Nowhere(msgspec.Struct, frozen=True, tag=True):
+    """No endpoints, ever: calls fail at once."""
+
+
+Endpoints = Discovered | Static | Internal | AnyHost | Nowhere
+
+HttpVersion = Literal["none", "http1", "http2", "follow"]
+"""What is spoken upstream: no HTTP at all, HTTP/1.1, HTTP/2, or what the client spoke."""
+
+
+class ServiceRef(msgspec.Struct, frozen=True):
+    """Which service an upstream stands for; shown by tools and used in telemetry."""
+
+    host: str
+    name: str
+    namespace: str
+
+
+class Upstream(msgspec.Struct, frozen=True, kw_only=True):
+    """`name` is `outbound|<port>|<subset>|<host>`, `inbound|<port>||`, PassthroughCluster or BlackHoleCluster."""
+
+    name: str
+    endpoints: Endpoints
+    http: HttpVersion = "none"
+    connect_timeout: int = 10_000
+    load_balancer: Balance | ConsistentHash = Balance()
+    pool: ConnectionPool = ConnectionPool()
+    outlier: Outlier | None = None
+    service: ServiceRef | None = None
+    subset: str = ""
+    port: int = 0
+    origins: tuple[Origin, ...] = ()
+
+
+class Endpoint(msgspec.Struct, frozen=True):
+    address: str
+    port: int
+    weight: int = 1
+    health: Literal["HEALTHY", "DRAINING"] = "HEALTHY"
+    workload: str = ""
+
+
+class LocalityEndpoints(msgspec.Struct, frozen=True):
+    """`priority` 0 is used first; `weight` is the sum of the endpoints' unless a rule says otherwise."""
+
+    locality: Locality
+    endpoints: tuple[Endpoint, ...]
+    priority: int = 0
+    weight: int = 1
+
+
+class LoadAssignment(msgspec.Struct, frozen=True):
+    """The endpoints of the upstream of the same name."""
+
+    name: str
+    localities: tuple[LocalityEndpoints, ...] = ()
