@@ -1,0 +1,149 @@
+"""Outbound listeners in capture `none`: the HTTP forward proxy, what its tunnels lead into, and virtual addresses."""
+
+import ipaddress
+
+from core.compiler import names
+from core.compiler.inputs import Inputs
+from core.compiler.precedence import service_for
+from core.incremental import derived
+from core.model.mesh import OutboundMode
+from core.model.protocol import Protocol
+from core.model.service import Port, Service, ServiceKey, WorkloadKey
+from core.view.listener import FilterChain, HttpChain, InProcess, Listener, NamedRoutes, Serve, Socket, TcpChain
+from core.view.route import WeightedUpstream
+from core.view.upstream import AnyHost, Internal, Nowhere, Upstream
+
+
+@derived
+def fixed_upstreams(inputs: Inputs) -> tuple[Upstream, ...]:
+    """The upstreams that every proxy has: for hosts nobody registered, and for calls that lead nowhere."""
+    timeout = inputs.mesh.connect_timeout
+    nowhere = Upstream(name=names.BLACK_HOLE, endpoints=Nowhere(), connect_timeout=timeout)
+    if inputs.mesh.outbound is OutboundMode.REGISTRY_ONLY:
+        return (nowhere,)
+    return (
+        nowhere,
+        Upstream(name=names.PASSTHROUGH, endpoints=AnyHost(), http="follow", connect_timeout=timeout),
+    )
+
+
+@derived
+def tunnel_upstream(inputs: Inputs, port: int) -> Upstream:
+    """From the HTTP forward proxy into the listener that serves all HTTP hosts of a port."""
+    return _tunnel(names.tunnel(port), names.listener("0.0.0.0", port))
+
+
+@derived
+def tunnel_listener(inputs: Inputs, port: int) -> Listener:
+    """Serves what arrives in tunnels to HTTP services on `port`, by the same rules as everything else."""
+    return Listener(
+        name=names.listener("0.0.0.0", port),
+        bind=InProcess(),
+        direction="outbound",
+        chains=(FilterChain(serve=_http(inputs, f"outbound_0.0.0.0_{port}", str(port))),),
+        access_log_file=inputs.mesh.access_log_file,
+    )
+
+
+@derived
+def sniffed_upstreams(inputs: Inputs, namespace: str, host: str) -> tuple[Upstream, ...]:
+    """From the HTTP forward proxy into the listeners of a host's undeclared ports."""
+    return tuple(
+        _tunnel(names.tunnel(port.number, host), names.listener(host, port.number))
+        for port in _ports(service_for(inputs, namespace, host))
+        if port.protocol is Protocol.AUTO
+    )
+
+
+@derived
+def sniffed_listeners(inputs: Inputs, namespace: str, host: str) -> tuple[Listener, ...]:
+    """Serves what arrives in tunnels to a host's undeclared ports: HTTP by its rules, anything else as bytes."""
+    return tuple(
+        Listener(
+            name=names.listener(host, port.number),
+            bind=InProcess(),
+            direction="outbound",
+            chains=_chains(inputs, host, port),
+            access_log_file=inputs.mesh.access_log_file,
+        )
+        for port in _ports(service_for(inputs, namespace, host))
+        if port.protocol is Protocol.AUTO
+    )
+
+
+def _tunnel(name: str, listener: str) -> Upstream:
+    return Upstream(name=name, endpoints=Internal(listener))
+
+
+@derived
+def forward_proxy(inputs: Inputs, key: WorkloadKey) -> Listener | None:
+    """The HTTP forward proxy on the workload's own address."""
+    workload = inputs.workloads.get(key)
+    if workload is None:
+        return None
+    port = workload.capture.http_proxy_port
+    chain = HttpChain(
+        stat_prefix=names.FORWARD_PROXY_ROUTES,
+        routes=NamedRoutes(names.FORWARD_PROXY_ROUTES),
+        forward_proxy=True,
+        any_host=inputs.mesh.outbound is OutboundMode.ALLOW_ANY,
+    )
+    return Listener(
+        name=names.listener(workload.address, port),
+        bind=Socket(workload.address, port),
+        direction="outbound",
+        chains=(FilterChain(serve=chain),),
+        access_log_file=inputs.mesh.access_log_file,
+    )
+
+
+@derived
+def virtual_listeners(inputs: Inputs, key: WorkloadKey, service_key: ServiceKey) -> tuple[Listener, ...]:
+    """Listeners on the workload's own address for a service, one for each port."""
+    workload, service = inputs.workloads.get(key), inputs.services.get(service_key)
+    if workload is None or service is None or workload.capture.virtual_network is None:
+        return ()
+    if not service.addresses or service_for(inputs, key.namespace, service_key.host) != service:
+        return ()
+    address = virtual_address(workload.capture.virtual_network, service.addresses[0])
+    return tuple(
+        Listener(
+            name=names.listener(address, port.number),
+            bind=Socket(address, port.number),
+            direction="outbound",
+            chains=_chains(inputs, service_key.host, port),
+            access_log_file=inputs.mesh.access_log_file,
+        )
+        for port in _ports(service)
+    )
+
+
+def virtual_address(network: str, service_address: str) -> str:
+    """The address within a workload's `network` (CIDR) that stands for a service's virtual address.
+
+    >>> virtual_address("127.65.8.0/21", "240.240.0.3")
+    '127.65.8.3'
+    """
+    own = ipaddress.IPv4Network(network)
+    host_bits = int(ipaddress.IPv4Address(service_address)) & int(own.hostmask)
+    return str(own.network_address + host_bits)
+
+
+def _ports(service: Service | None) -> tuple[Port, ...]:
+    return () if service is None else tuple(p for p in service.ports if p.protocol is not Protocol.UDP)
+
+
+def _chains(inputs: Inputs, host: str, port: Port) -> tuple[FilterChain, ...]:
+    upstream = names.outbound(host, port.number)
+    http = _http(inputs, f"outbound_{names.host_port(host, port.number)}", names.host_port(host, port.number))
+    tcp = TcpChain(stat_prefix=upstream, upstreams=(WeightedUpstream(upstream),))
+    if port.protocol.is_http:
+        return (FilterChain(serve=http),)
+    if port.protocol is Protocol.AUTO:
+        return FilterChain(sniffed="http", serve=http), FilterChain(serve=tcp)
+    return (FilterChain(serve=tcp),)
+
+
+def _http(inputs: Inputs, stat_prefix: str, routes: str) -> Serve:
+    any_host = inputs.mesh.outbound is OutboundMode.ALLOW_ANY
+    return HttpChain(stat_prefix=stat_prefix, routes=NamedRoutes(routes), any_host=any_host)

@@ -1,0 +1,140 @@
+"""Who wins: every rule by which several documents, or several services, claim the same host."""
+
+from collections.abc import Iterable
+from typing import TypeVar
+
+import msgspec
+
+from core.compiler.inputs import Inputs, wildcards
+from core.incremental import derived
+from core.ir.routing import MESH, RouteRule
+from core.ir.traffic import INHERIT_ALL, DestinationPolicy, PortPolicy, Subset, TrafficPolicy
+from core.ir.values import INHERIT, Inherit
+from core.model.config import ConfigKey, Origin
+from core.model.service import Service, ServiceKey
+
+T = TypeVar("T")
+
+
+@derived
+def service_for(inputs: Inputs, namespace: str, host: str) -> Service | None:
+    """The service that `host` means to callers in `namespace`: their own namespace's, else the oldest."""
+    services = [s for key in inputs.services_by_host.get(host) if (s := inputs.services.get(key)) is not None]
+    return min(services, key=lambda s: (s.key.namespace != namespace, s.created, s.key), default=None)
+
+
+@derived
+def route_rule_for(inputs: Inputs, namespace: str, host: str) -> RouteRule | None:
+    """The one rule for calls from sidecars in `namespace` to `host`; rules for the same host are not merged.
+
+    An exact host comes before a wildcard, a longer wildcard before a shorter one. Among equals: rules visible only
+    here, rules exported to here by name, public ones; then the oldest, then by name
+    (Istio `VirtualService`, "Traffic routing for multiple virtual services").
+    """
+    return next(iter(route_rules_for(inputs, namespace, host)), None)
+
+
+@derived
+def route_rules_for(inputs: Inputs, namespace: str, host: str) -> tuple[RouteRule, ...]:
+    """All candidates of `route_rule_for` with the most specific matching host, the winner first."""
+    for pattern in (host, *wildcards(host)):
+        rules = (inputs.route_rules.get(key) for key in inputs.route_rules_by_host.get(pattern))
+        candidates = [r for r in rules if r and MESH in _gateways(r) and _visible(r.visible_to, r.origin, namespace)]
+        if candidates:
+            return tuple(sorted(candidates, key=lambda rule: _route_rank(rule, namespace)))
+    return ()
+
+
+def _gateways(rule: RouteRule) -> tuple[str, ...]:
+    nested = (m.source.gateways for route in rule.http for m in route.matches)
+    return (*rule.gateways, *(name for names in nested for name in names))
+
+
+def _visible(visible_to: tuple[str, ...], origin: Origin, namespace: str) -> bool:
+    own = origin.config.namespace
+    return "*" in visible_to or namespace in visible_to or ("." in visible_to and namespace == own)
+
+
+def _route_rank(rule: RouteRule, namespace: str) -> tuple[int, float, str, str]:
+    key = rule.origin.config
+    private = all(name in (".", namespace) for name in rule.visible_to) and key.namespace == namespace
+    exported = namespace in rule.visible_to
+    return (0 if private else 1 if exported else 2), rule.created, key.name, key.namespace
+
+
+class Policy(msgspec.Struct, frozen=True, kw_only=True):
+    """The policy documents of one host, merged."""
+
+    policy: TrafficPolicy = INHERIT_ALL
+    ports: tuple[PortPolicy, ...] = ()
+    subsets: tuple[Subset, ...] = ()
+    origins: tuple[Origin, ...] = ()
+
+
+NO_POLICY = Policy()
+
+
+@derived
+def policy_for(inputs: Inputs, namespace: str, key: ServiceKey) -> Policy:
+    """The policy for calls from `namespace` to a service.
+
+    Looked for in the caller's namespace, then the service's, then the root namespace; the first that has any for the
+    host decides, with its most specific host (Istio `DestinationRule`).
+    """
+    root = inputs.mesh.root_namespace
+    for owner in dict.fromkeys((namespace, key.namespace, root)):
+        for pattern in (key.host, *wildcards(key.host)):
+            found = [
+                policy
+                for config in inputs.policies_by_host.get(pattern)
+                if config.namespace == owner
+                and (policy := inputs.policies.get(config))
+                and _visible(policy.visible_to, policy.origin, namespace)
+            ]
+            if found:
+                return _merge(sorted(found, key=_policy_rank))
+    return NO_POLICY
+
+
+def _policy_rank(policy: DestinationPolicy) -> tuple[float, ConfigKey]:
+    return policy.created, policy.origin.config
+
+
+def _merge(policies: list[DestinationPolicy]) -> Policy:
+    """The oldest that has a policy supplies it whole; the others only add subsets with new names."""
+    first = next((p for p in policies if p.policy != INHERIT_ALL or p.ports), policies[0])
+    subsets: dict[str, Subset] = {}
+    for subset in (s for p in policies for s in p.subsets):
+        subsets.setdefault(subset.name, subset)
+    origins = tuple(p.origin for p in policies)
+    return Policy(policy=first.policy, ports=first.ports, subsets=tuple(subsets.values()), origins=origins)
+
+
+def effective(policy: Policy, port: int, subset: Subset | None) -> TrafficPolicy:
+    """The blocks that hold for one port and subset.
+
+    A port's entry replaces the wider policy whole. A subset's blocks override block by block, unless the subset
+    has an entry for the port: that one replaces everything, missing blocks fall to their defaults.
+    """
+    base = _port_entry(policy.ports, port) or policy.policy
+    if subset is None:
+        return base
+    return _port_entry(subset.ports, port) or _overlay(base, subset.policy)
+
+
+def _port_entry(entries: Iterable[PortPolicy], port: int) -> TrafficPolicy | None:
+    return next((entry.policy for entry in entries if entry.port == port), None)
+
+
+def _overlay(base: TrafficPolicy, over: TrafficPolicy) -> TrafficPolicy:
+    if over == INHERIT_ALL:
+        return base
+    return TrafficPolicy(
+        load_balancer=_or(over.load_balancer, base.load_balancer),
+        connection_pool=_or(over.connection_pool, base.connection_pool),
+        outlier=_or(over.outlier, base.outlier),
+    )
+
+
+def _or(over: T | Inherit, base: T | Inherit) -> T | Inherit:
+    return base if over == INHERIT else over
