@@ -1,0 +1,122 @@
+"""MeshConfig: the settings of the whole mesh as a document, one per mesh, reloadable. Fields named as in Istio's."""
+
+from collections.abc import Mapping
+from typing import ClassVar, Literal
+
+import msgspec
+
+from core.diagnostics import Diagnostic, Severity
+from core.ir.lowered import Lowered
+from core.kinds import names, scalars
+from core.kinds.findings import Context
+from core.kinds.kind import Kind, Spec
+from core.kinds.schema import read
+from core.model.config import ConfigKey, Document, Origin
+from core.model.mesh import Mesh, OutboundMode
+
+GROUP = "mesh.istio.io"
+DEFAULTS = Mesh()
+KEY = ConfigKey(GROUP, "MeshConfig", DEFAULTS.root_namespace, "default")
+"""The one document of this kind."""
+
+
+class OutboundTrafficPolicySpec(Spec, frozen=True):
+    mode: Literal["ALLOW_ANY", "REGISTRY_ONLY"] = "ALLOW_ANY"
+
+
+class MeshConfigSpec(Spec, frozen=True):
+    """`domainSuffix` is ours: Istio has it as a flag of its control plane."""
+
+    root_namespace: str = DEFAULTS.root_namespace
+    domain_suffix: str = DEFAULTS.domain_suffix
+    trust_domain: str = DEFAULTS.trust_domain
+    outbound_traffic_policy: OutboundTrafficPolicySpec | None = None
+    connect_timeout: str | None = None
+    access_log_file: str = ""
+
+    later: ClassVar[Mapping[str, Severity]] = dict.fromkeys(
+        (
+            "accessLogFormat", "accessLogEncoding", "ca", "caCertificates", "certificates", "configSources",
+            "defaultConfig", "defaultDestinationRuleExportTo", "defaultHttpRetryPolicy",
+            "defaultInboundHttpRetryPolicy", "defaultProviders", "defaultServiceExportTo", "defaultTrafficPolicy",
+            "defaultVirtualServiceExportTo", "discoverySelectors", "dnsRefreshRate", "enableAutoMtls",
+            "enablePrometheusMerge", "enableTracing", "extensionProviders", "h2UpgradePolicy", "hboneIdleTimeout",
+            "inboundClusterStatName", "inboundTrafficPolicy", "ingressClass", "ingressControllerMode",
+            "ingressSelector", "ingressService", "localityLbSetting", "meshMTLS", "outboundClusterStatName",
+            "pathNormalization", "protocolDetectionTimeout", "proxyHttpPort", "proxyInboundListenPort",
+            "proxyListenPort", "serviceScopeConfigs", "serviceSettings", "tcpKeepalive", "tlsDefaults",
+            "trustDomainAliases", "verifyCertificateAtClient",
+        ),
+        Severity.WARNING,
+    )  # fmt: skip
+
+
+class LoweredMesh(msgspec.Struct, frozen=True):
+    """`mesh` is None when the document has an error: the settings in force stay."""
+
+    mesh: Mesh | None
+    diagnostics: tuple[Diagnostic, ...] = ()
+
+
+def lower_mesh(document: Document) -> LoweredMesh:
+    """The settings that `document` gives, defaults filled in."""
+    context = Context(document, DEFAULTS)
+    _check_place(context)
+    spec = read(context, MeshConfigSpec)
+    mesh = _mesh(context, spec) if spec else None
+    return LoweredMesh(None if context.findings.failed else mesh, context.findings.all())
+
+
+def lower(document: Document, mesh: Mesh) -> Lowered:
+    """No rules: the settings reach the compiler as its `Mesh`. Here for the findings."""
+    return Lowered((), lower_mesh(document).diagnostics)
+
+
+def _check_place(context: Context) -> None:
+    key, metadata = context.document.key, Origin(context.document.key, "metadata")
+    if key.name != KEY.name:
+        fix = f"name it {KEY.name!r}"
+        context.error(metadata.at("name"), f"there is one MeshConfig, named {KEY.name!r}, not {key.name!r}", fix=fix)
+    if key.namespace != KEY.namespace:
+        message = f"MeshConfig lives in the namespace {KEY.namespace}, not in {key.namespace}"
+        context.error(metadata.at("namespace"), message, fix=f"write namespace: {KEY.namespace}, or take it out")
+
+
+def _mesh(context: Context, spec: MeshConfigSpec) -> Mesh:
+    at = context.root
+    if spec.root_namespace != KEY.namespace:
+        message = f"the root namespace is {KEY.namespace}; another one is not supported yet"
+        context.error(at.at("rootNamespace"), message, fix="take it out")
+    for field, text in (("domainSuffix", spec.domain_suffix), ("trustDomain", spec.trust_domain)):
+        if not names.is_dns_name(text):
+            context.error(at.at(field), f"{field} {text[:80]!r} is not a DNS name", fix="for example cluster.local")
+    outbound = spec.outbound_traffic_policy or OutboundTrafficPolicySpec()
+    timeout = spec.connect_timeout
+    return Mesh(
+        root_namespace=spec.root_namespace,
+        domain_suffix=spec.domain_suffix,
+        trust_domain=spec.trust_domain,
+        outbound=OutboundMode(outbound.mode),
+        connect_timeout=DEFAULTS.connect_timeout
+        if timeout is None
+        else scalars.duration(context, timeout, at.at("connectTimeout")),
+        access_log_file=_access_log(context, spec.access_log_file, at.at("accessLogFile")),
+    )
+
+
+def _access_log(context: Context, text: str, at: Origin) -> str:
+    if text and not text.startswith("/"):
+        context.error(at, f"accessLogFile {text[:80]!r} is not an absolute path", fix="for example /dev/stdout")
+    return text
+
+
+KIND = Kind(
+    group=GROUP,
+    kind="MeshConfig",
+    plural="meshconfigs",
+    versions=("v1alpha1",),
+    spec=MeshConfigSpec,
+    lower=lower,
+    namespace=KEY.namespace,
+    singleton=KEY.name,
+)

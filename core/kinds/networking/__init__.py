@@ -1,0 +1,1 @@
+"""The traffic APIs of Istio: group networking.istio.io."""
