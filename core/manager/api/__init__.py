@@ -1,0 +1,8 @@
+"""The config API: rules as Kubernetes objects over HTTP on a unix socket, so that a laptop and a cluster look alike.
+
+`objects` and `failures` are the wire form and import no server, because istioctl speaks it too.
+Not for proxies: those speak xDS, each over a socket of its own.
+"""
+
+SOCKET = "api.sock"
+"""Name of the API's socket in the state directory."""

@@ -1,0 +1,143 @@
+"""Kubernetes objects on the wire, and their passage from and to `Document`. No server, no store, no rules."""
+
+from datetime import UTC, datetime
+from typing import Final
+
+import msgspec
+
+from core.diagnostics import Diagnostic
+from core.model.config import ConfigKey, Document
+from core.model.labels import Labels
+
+_EMPTY: Final = msgspec.Raw(b"{}")
+
+
+class Metadata(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """`ObjectMeta`, as far as a store keeps it."""
+
+    name: str = ""
+    namespace: str = ""
+    resource_version: str = ""
+    generation: int = 0
+    creation_timestamp: datetime | None = None
+    labels: dict[str, str] = {}
+    annotations: dict[str, str] = {}
+
+
+class GivenMetadata(
+    Metadata, frozen=True, kw_only=True, rename="camel", omit_defaults=True, forbid_unknown_fields=True
+):
+    """As people and clusters write it. What only a cluster knows is let through and not kept; a misspelling is not."""
+
+    uid: msgspec.Raw = _EMPTY
+    self_link: msgspec.Raw = _EMPTY
+    generate_name: msgspec.Raw = _EMPTY
+    managed_fields: msgspec.Raw = _EMPTY
+    owner_references: msgspec.Raw = _EMPTY
+    finalizers: msgspec.Raw = _EMPTY
+    deletion_timestamp: msgspec.Raw = _EMPTY
+    deletion_grace_period_seconds: msgspec.Raw = _EMPTY
+
+
+class MessageType(msgspec.Struct, frozen=True):
+    code: str
+
+
+class ValidationMessage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """`istio.analysis.v1alpha1.AnalysisMessageBase`, with what it says. `field` is a path like `spec.http[0]`."""
+
+    type: MessageType
+    level: str
+    message: str
+    field: str = ""
+    fix: str = ""
+
+
+class Findings(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+    """The `status` of an object (Istio `IstioStatus`)."""
+
+    validation_messages: tuple[ValidationMessage, ...] = ()
+
+
+NOTHING_FOUND: Final = Findings()
+
+
+class Resource(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """One object as it is read; without a finding it has no status."""
+
+    api_version: str
+    kind: str
+    metadata: Metadata
+    spec: msgspec.Raw
+    status: Findings = NOTHING_FOUND
+
+
+class Submitted(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+    """One object as it is written: what the store owns (status) may come back and is not looked at."""
+
+    api_version: str
+    kind: str
+    metadata: GivenMetadata
+    spec: msgspec.Raw = _EMPTY
+    status: msgspec.Raw = _EMPTY
+
+
+class ResourceList(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    api_version: str
+    kind: str
+    metadata: Metadata = Metadata()
+    items: tuple[Resource, ...]
+
+
+def canonical(spec: bytes) -> bytes:
+    """The one spelling of a JSON value: sorted keys, no spaces. Raises `msgspec.DecodeError`."""
+    return msgspec.json.encode(msgspec.json.decode(spec), order="deterministic")
+
+
+def document_of(submitted: Submitted) -> Document:
+    """Raises `msgspec.DecodeError` when the spec is not JSON."""
+    group, _, version = submitted.api_version.rpartition("/")
+    metadata = submitted.metadata
+    return Document(
+        key=ConfigKey(group, submitted.kind, metadata.namespace, metadata.name),
+        version=version,
+        spec=canonical(bytes(submitted.spec)),
+        labels=Labels.of(metadata.labels),
+        annotations=Labels.of(metadata.annotations),
+        revision=metadata.resource_version,
+    )
+
+
+def resource_of(document: Document, findings: tuple[Diagnostic, ...] = (), *, version: str = "") -> Resource:
+    """The object in the served `version` ("": the one it was written in); all versions of a kind share one schema."""
+    key = document.key
+    return Resource(
+        api_version=f"{key.group}/{version or document.version}",
+        kind=key.kind,
+        metadata=_metadata(document),
+        spec=msgspec.Raw(document.spec),
+        status=Findings(tuple(map(_message, findings))) if findings else NOTHING_FOUND,
+    )
+
+
+def _metadata(document: Document) -> Metadata:
+    created = datetime.fromtimestamp(int(document.created), UTC) if document.created else None
+    return Metadata(
+        name=document.key.name,
+        namespace=document.key.namespace,
+        resource_version=document.revision,
+        generation=document.generation,
+        creation_timestamp=created,
+        labels=document.labels.as_dict(),
+        annotations=document.annotations.as_dict(),
+    )
+
+
+def _message(found: Diagnostic) -> ValidationMessage:
+    return ValidationMessage(
+        type=MessageType(found.code),
+        level=found.severity.upper(),
+        message=found.message,
+        field=found.origin.path if found.origin else "",
+        fix=found.fix,
+    )

@@ -1,0 +1,42 @@
+"""What the shell offers behind `get` and `delete`: kinds, then the names that the running mesh has."""
+
+import click
+
+from core.errors import MeshError
+from istioctl.options import Where
+
+PATIENCE = 0.5
+"""Seconds to wait for a Manager while somebody holds the TAB key."""
+
+
+def kinds(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    from core.kinds.registry import KINDS
+
+    return [kind.plural for kind in KINDS if kind.plural.startswith(incomplete.lower())]
+
+
+def names(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    """Nothing when no Manager answers: a prompt is no place for an error."""
+    from istioctl.client import Api
+    from istioctl.names import find_kind
+
+    where = context.find_object(Where)
+    try:
+        kind = find_kind(_said(context)[0])
+        assert where
+        with Api(where.state_dir, timeout=PATIENCE) as api:
+            found = api.list(kind, where.namespace_for(kind.namespace))
+    except MeshError:
+        return []
+    return [resource.metadata.name for resource in found if resource.metadata.name.startswith(incomplete)]
+
+
+def kind_then_names(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    """For an argument that takes both."""
+    return (names if _said(context) else kinds)(context, parameter, incomplete)
+
+
+def _said(context: click.Context) -> tuple[str, ...]:
+    """The kind and names on the command line so far."""
+    said = context.params.get("what") or context.params.get("kinds") or ()
+    return (said,) if isinstance(said, str) else tuple(said)

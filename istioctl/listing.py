@@ -1,0 +1,90 @@
+"""How `get` prints objects. Columns are those of Istio's custom resource definitions (`additionalPrinterColumns`)."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from core.kinds.kind import Kind
+from core.manager.api.objects import Resource
+from istioctl.names import qualified
+from istioctl.output import age, as_json, as_yaml, table
+
+Cell = Callable[[Resource], str]
+
+
+class Found(NamedTuple):
+    """Objects of one kind; `named` when they were asked for by name."""
+
+    kind: Kind
+    resources: tuple[Resource, ...]
+    named: bool
+
+
+def field(name: str) -> Cell:
+    """A field of the spec as kubectl prints it: text bare, a list as JSON, nothing for an absent one."""
+
+    def cell(resource: Resource) -> str:
+        value = msgspec.json.decode(resource.spec, type=dict[str, object]).get(name, "")
+        return value if isinstance(value, str) else msgspec.json.encode(value).decode()
+
+    return cell
+
+
+def _age(resource: Resource) -> str:
+    created = resource.metadata.creation_timestamp
+    return age(time.time() - created.timestamp()) if created else "<unknown>"
+
+
+def _verdict(resource: Resource) -> str:
+    """What the Manager thinks of it: the most severe level, and how many findings there are."""
+    messages = resource.status.validation_messages
+    if not messages:
+        return "ok"
+    worst = min((message.level for message in messages), key=_LEVELS.index)
+    return f"{worst.lower()} ({len(messages)})"
+
+
+_LEVELS = ("ERROR", "WARNING", "INFO")
+
+SPECIAL: Mapping[str, tuple[tuple[str, Cell], ...]] = {
+    "VirtualService": (("GATEWAYS", field("gateways")), ("HOSTS", field("hosts"))),
+    "DestinationRule": (("HOST", field("host")),),
+}
+WIDE: tuple[tuple[str, Cell], ...] = (
+    ("VERSION", lambda resource: resource.metadata.resource_version),
+    ("GENERATION", lambda resource: str(resource.metadata.generation)),
+    ("FINDINGS", _verdict),
+)
+
+
+def listing(found: Sequence[Found], *, output: str, namespaces: bool) -> str:
+    """Everything found, in one of the formats of `get`; "" when a table or a list of names would be empty."""
+    match output:
+        case "json":
+            return as_json(_one_value(found))
+        case "yaml":
+            return as_yaml(_one_value(found))
+        case "name":
+            return "\n".join(qualified(f.kind, r.metadata.name) for f in found for r in f.resources)
+    tables = (_table(f, output=output, many=len(found) > 1, namespaces=namespaces) for f in found if f.resources)
+    return "\n\n".join(tables)
+
+
+def _one_value(found: Sequence[Found]) -> object:
+    """The object itself when one was asked for by name, else a list of what there is."""
+    resources = [resource for each in found for resource in each.resources]
+    if len(resources) == 1 and found[0].named:
+        return resources[0]
+    return {"apiVersion": "v1", "kind": "List", "items": resources}
+
+
+def _table(found: Found, *, output: str, many: bool, namespaces: bool) -> str:
+    """NAME, what is special about the kind, AGE; `wide` adds what is the same for every kind."""
+    prefix = f"{found.kind.kind.lower()}/" if many else ""
+    columns: list[tuple[str, Cell]] = [("NAMESPACE", lambda r: r.metadata.namespace)] if namespaces else []
+    columns += [("NAME", lambda r: prefix + r.metadata.name)]
+    columns += [*SPECIAL.get(found.kind.kind, ()), ("AGE", _age), *(WIDE if output == "wide" else ())]
+    rows = ([cell(resource) for _, cell in columns] for resource in found.resources)
+    return table([header for header, _ in columns], rows)

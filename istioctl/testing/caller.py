@@ -1,0 +1,123 @@
+"""Calls as applications make them: through the HTTP proxy, by CONNECT, or to a virtual address."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+import msgspec
+
+from core.compiler.inputs import Inputs
+from core.compiler.outbound import virtual_address
+from core.compiler.precedence import service_for
+from core.simulate import Call
+from istioctl.testing import grpc_line
+from istioctl.testing.http_line import HttpLine, parsed
+from istioctl.testing.reply import CLOSED, Reply
+from platforms.local.plan import Plan
+
+_PATIENCE = 10.0
+_NOT_HTTP = b"\x00hello\n"
+
+
+class Site(Protocol):
+    """A mesh that was planned; whether it runs is another matter."""
+
+    @property
+    def plan(self) -> Plan: ...
+    @property
+    def inputs(self) -> Inputs: ...
+
+
+def entrance(site: Site, call: Call) -> tuple[str, int]:
+    """The address and port the application connects to."""
+    workload = next(each for each in site.plan.workloads if each.key == call.source)
+    if call.via != "virtual":
+        return workload.address, workload.capture.http_proxy_port
+    service = service_for(site.inputs, call.source.namespace, full_host(call))
+    assert service is not None, f"no service {call.host}"
+    assert workload.capture.virtual_network is not None, f"{workload.key} has no virtual addresses"
+    return virtual_address(workload.capture.virtual_network, service.addresses[0]), call.port
+
+
+def full_host(call: Call) -> str:
+    host = call.host.lower()
+    if "." not in host:
+        return f"{host}.{call.source.namespace}.svc.cluster.local"
+    return f"{host}.svc.cluster.local" if host.count(".") == 1 else host
+
+
+async def send(site: Site, call: Call) -> Reply:
+    """Makes one call on a connection of its own."""
+    return (await send_many(site, call, times=1))[0]
+
+
+async def send_many(site: Site, call: Call, *, times: int, lines: int = 1) -> list[Reply]:
+    """Makes `times` calls over `lines` connections at once, each kept alive; `{n}` in headers is the call's number."""
+    address = entrance(site, call)
+    async with asyncio.timeout(_PATIENCE + times / 20):
+        shares = [range(start, times, lines) for start in range(min(lines, times))]
+        made = await asyncio.gather(*(_line(call, address, numbers) for numbers in shares))
+    return [reply for line in made for reply in line]
+
+
+async def _line(call: Call, address: tuple[str, int], numbers: range) -> list[Reply]:
+    if call.protocol == "grpc":
+        async with grpc_line.channel(call, address) as opened:
+            return [await _timed(lambda n=n: grpc_line.ask(opened, numbered(call, n))) for n in numbers]
+    if call.protocol == "tcp":
+        return [await _timed(lambda: _bytes(call, address)) for _ in numbers]
+    return await _http(call, address, numbers)
+
+
+async def _http(call: Call, address: tuple[str, int], numbers: range) -> list[Reply]:
+    """A connection that was closed, as HTTP allows, is replaced by a new one."""
+    replies: list[Reply] = []
+    while len(replies) < len(numbers):
+        try:
+            async with HttpLine(address, tunnel=_tunnel(call)) as line:
+                while line.open and len(replies) < len(numbers):
+                    request = _request(numbered(call, numbers[len(replies)]))
+                    replies.append(line.refusal or await _timed(lambda: line.exchange(request)))
+                    if line.refusal:
+                        break
+        except ConnectionError:
+            replies.append(CLOSED)
+    return replies
+
+
+async def _timed(make: Callable[[], Awaitable[Reply]]) -> Reply:
+    started = time.monotonic()
+    return msgspec.structs.replace(await make(), elapsed=time.monotonic() - started)
+
+
+async def _bytes(call: Call, address: tuple[str, int]) -> Reply:
+    with contextlib.suppress(ConnectionError):
+        async with HttpLine(address, tunnel=_tunnel(call)) as line:
+            return line.refusal or _heard(await line.raw(_NOT_HTTP))
+    return CLOSED
+
+
+def _heard(data: bytes) -> Reply:
+    if data.startswith(b"HTTP/"):
+        status, headers = parsed(data.partition(b"\r\n\r\n")[0])
+        return Reply(status=status, headers=headers)
+    name, colon, _ = data.decode(errors="replace").partition(":")
+    return Reply(status=200, headers={"x-app": name}) if colon else CLOSED
+
+
+def numbered(call: Call, number: int) -> Call:
+    headers = tuple((name, value.replace("{n}", str(number))) for name, value in call.headers)
+    return msgspec.structs.replace(call, headers=headers)
+
+
+def _tunnel(call: Call) -> str:
+    return f"{call.host}:{call.port}" if call.via == "tunnel" else ""
+
+
+def _request(call: Call) -> bytes:
+    authority = call.authority or (call.host if call.port == 80 else f"{call.host}:{call.port}")
+    target = f"http://{authority}{call.path}" if call.via == "proxy" else call.path
+    lines = [f"{call.method} {target} HTTP/1.1", f"host: {authority}"]
+    return "\r\n".join([*lines, *(f"{name}: {value}" for name, value in call.headers), "", ""]).encode()

@@ -1,0 +1,157 @@
+"""What one call came to, in the same words whether a proxy did it or the simulator says so.
+
+The simulator follows a call to the other side's proxy; what the application would answer is added here.
+"""
+
+from collections.abc import Iterable, Iterator
+
+import grpc
+import msgspec
+
+from core.ir.values import HeaderOps
+from core.model.service import WorkloadKey
+from core.simulate import Answered, Arrived, Call, Outcome, Refused
+from core.simulate.changes import changed
+from core.view.upstream import Endpoint
+from istioctl.testing.behaviour import behaviour
+from istioctl.testing.reply import Reply
+
+CLOSED = "closed"
+OUTSIDE = "outside"
+"""The server that is no part of the mesh."""
+
+_GRPC = {code.value[0]: code.name for code in grpc.StatusCode}
+_FLAGS = {
+    (503, b"no healthy upstream"): "UH",
+    (503, b""): "NC",
+    (404, b""): "NR",
+    (504, b"upstream request timeout"): "UT",
+}
+_OVERFLOW, _FAULT = b"reset reason: overflow", b"fault filter abort"
+
+
+class Observed(msgspec.Struct, frozen=True, kw_only=True):
+    """`share` of the calls came to this. `seen` is False where the application could not say what it got.
+
+    `flag` is Envoy's response flag as far as it can be told ("" where not). `elapsed` in seconds; simulated: at least.
+    """
+
+    share: float
+    who: str
+    status: int = 0
+    grpc: str = ""
+    flag: str = ""
+    seen: bool = False
+    path: str = ""
+    authority: str = ""
+    request: dict[str, str] = {}
+    response: dict[str, str] = {}
+    body: bytes = b""
+    elapsed: float = 0.0
+
+
+def app_name(key: WorkloadKey) -> str:
+    """What a workload is called in tables: `reviews-v1`, outside `default` `reviews-v1.shop`."""
+    return key.name if key.namespace == "default" else str(key)
+
+
+# -- real --------------------------------------------------------------------------------------------------------------
+
+
+def real(replies: list[Reply]) -> tuple[Observed, ...]:
+    """One for each reply."""
+    return tuple(_replied(reply, 1 / len(replies)) for reply in replies)
+
+
+def _replied(reply: Reply, share: float) -> Observed:
+    seen, grpc_status = reply.seen, _GRPC[reply.grpc] if reply.grpc is not None else ""
+    return Observed(
+        share=share,
+        who=reply.app or (grpc_status or str(reply.status) if reply.status else CLOSED),
+        status=reply.status,
+        grpc=grpc_status,
+        flag="" if reply.app or reply.grpc is not None else _flag(reply),
+        seen=bool(seen),
+        path=seen.get("path", ""),
+        authority=seen.get("authority", ""),
+        request=seen.get("headers", {}),
+        response=reply.headers,
+        body=reply.body,
+        elapsed=reply.elapsed,
+    )
+
+
+def _flag(reply: Reply) -> str:
+    """Clients are not told the flag; the texts that Envoy answers with give most of them away."""
+    if _OVERFLOW in reply.body:
+        return "UO"
+    if reply.body == _FAULT:
+        return "FI"
+    return _FLAGS.get((reply.status, reply.body), "")
+
+
+# -- simulated ---------------------------------------------------------------------------------------------------------
+
+
+def simulated(outcome: Outcome, call: Call) -> tuple[Observed, ...]:
+    """One for each way in which the call can end."""
+    delay = outcome.delay.duration / 1000 if outcome.delay and outcome.delay.per_million == 1_000_000 else 0.0
+    found = (each for result in outcome.results for each in _result(result, call))
+    return tuple(msgspec.structs.replace(each, elapsed=each.elapsed + delay) for each in found)
+
+
+def _result(result: Arrived | Answered | Refused, call: Call) -> Iterator[Observed]:
+    match result:
+        case Refused(share=share):
+            yield Observed(share=share, who=CLOSED)
+        case Answered():
+            yield _answered(result)
+        case Arrived(share=share, endpoints=()):
+            yield _arrived(result, OUTSIDE, share, call)
+        case Arrived():
+            for endpoint, share in result.chances():
+                yield _arrived(result, _app(endpoint), share, call)
+
+
+def _answered(answer: Answered) -> Observed:
+    grpc_status = _GRPC[answer.grpc] if answer.grpc is not None else ""
+    location = {"location": answer.location} if answer.location else {}
+    return Observed(
+        share=answer.share,
+        who=grpc_status or str(answer.status),
+        status=answer.status,
+        grpc=grpc_status,
+        flag=answer.flag,
+        response={**dict(answer.headers), **location},
+        body=answer.body,
+    )
+
+
+def _app(endpoint: Endpoint) -> str:
+    name, _, namespace = endpoint.workload.rpartition(".")
+    return app_name(WorkloadKey(namespace, name))
+
+
+def _arrived(arrived: Arrived, app: str, share: float, call: Call) -> Observed:
+    """What this application answers, as `istioctl.testing.behaviour` has it."""
+    request = dict(arrived.headers)
+    answer = behaviour(app, request, earlier=0)
+    if arrived.timeout and answer.delay > arrived.timeout / 1000:
+        return Observed(share=share, who="504", status=504, flag="UT", elapsed=arrived.timeout / 1000)
+    is_grpc = call.protocol == "grpc"
+    return Observed(
+        share=share,
+        who=app,
+        status=200 if is_grpc else answer.status or 200,
+        grpc=_GRPC[answer.status or 0] if is_grpc else "",
+        seen=call.protocol != "tcp" and call.method != "HEAD" and not (is_grpc and answer.status),
+        path=arrived.path,
+        authority="" if is_grpc else arrived.authority,
+        request=request,
+        response=_response(app, answer.headers, arrived.response, call),
+        elapsed=answer.delay,
+    )
+
+
+def _response(app: str, headers: tuple[tuple[str, str], ...], steps: Iterable[HeaderOps], call: Call) -> dict[str, str]:
+    return dict(changed((("x-app", app), *headers), steps, request=dict(call.headers)))

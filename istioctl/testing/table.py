@@ -1,0 +1,224 @@
+"""Tables of calls: given services and rules, when this call is made, then that happens. How to write one:
+docs/reference/call-tables.md. A file is decoded strictly; what is wrong is said with file and case.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal, TypeVar
+
+import msgspec
+import yaml
+
+from core.model.service import WorkloadKey
+from core.simulate import Call, Via
+
+S = TypeVar("S", bound=msgspec.Struct)
+Json = dict[str, object]
+OUTSIDE = "outside"
+"""Instead of a port: that of the server on 127.0.0.1 that is no part of the mesh."""
+
+
+class TableError(Exception):
+    """A table that cannot be read; the message names file and case."""
+
+
+class _Spec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="kebab"):
+    pass
+
+
+class CallSpec(_Spec, frozen=True):
+    """`via` may list several ways in: then the case is made once for each."""
+
+    host: str
+    source: str = msgspec.field(default="sleep-v1", name="from")
+    port: int | Literal["outside"] = 80
+    via: Via | tuple[Via, ...] = "proxy"
+    protocol: Literal["http", "grpc", "tcp"] = "http"
+    method: str = "GET"
+    path: str = "/"
+    authority: str = ""
+    headers: dict[str, str | tuple[str, ...]] = {}
+
+
+class Present(_Spec, frozen=True):
+    """There, with any value."""
+
+    present: Literal[True]
+
+
+HeaderWish = str | Present | None
+"""A text exactly, anything at all, or absent (null)."""
+
+
+class MirrorSpec(_Spec, frozen=True):
+    """`share` of the calls is copied to `app`, which sees this authority."""
+
+    app: str
+    authority: str
+    share: float = 1.0
+
+
+class Expect(_Spec, frozen=True):
+    """What must be true of every call; `shares`, `reaches` and `sticks` are about all calls together.
+
+    Who answers is a workload, the status of an answer that a proxy gave by itself (gRPC: its name), or "closed".
+    """
+
+    app: str | None = None
+    shares: dict[str, float] | None = None
+    reaches: tuple[str, ...] | None = None
+    sticks: Literal[True] | None = None
+    status: int | None = None
+    grpc: str | None = None
+    flag: str | None = None
+    closed: Literal[True] | None = None
+    path: str | None = None
+    authority: str | None = None
+    request_headers: dict[str, HeaderWish] | None = None
+    response_headers: dict[str, HeaderWish] | None = None
+    location: str | None = None
+    body: str | None = None
+    delay: float | None = None
+    within: float | None = None
+    attempts: int | None = None
+    mirrored: MirrorSpec | None = None
+
+
+class Before(_Spec, frozen=True):
+    """Calls made first, whose answers do not matter; headers as in `call`, which they replace."""
+
+    times: int
+    headers: dict[str, str]
+
+
+class CaseSpec(_Spec, frozen=True):
+    name: str
+    call: CallSpec
+    expect: Expect
+    why: str = ""
+    rules: tuple[Json, ...] = ()
+    before: Before | None = None
+    times: int | None = None
+    lines: int | None = None
+    only: Literal["envoy"] | None = None
+
+
+class GroupSpec(_Spec, frozen=True):
+    name: str
+    cases: tuple[Json, ...]
+    rules: tuple[Json, ...] = ()
+
+
+class TableSpec(_Spec, frozen=True):
+    groups: tuple[GroupSpec, ...]
+    rules: tuple[Json, ...] = ()
+
+
+class Case(msgspec.Struct, frozen=True, kw_only=True):
+    """One call as a table says it. `rules` are documents as YAML text. `call.port` 0 stands for the outside server."""
+
+    table: str
+    group: str
+    spec: CaseSpec
+    call: Call
+    rules: str
+
+    @property
+    def id(self) -> str:
+        ways = self.spec.call.via
+        return "/".join(
+            (self.table, self.group, self.spec.name, *((self.call.via,) if isinstance(ways, tuple) else ()))
+        )
+
+    @property
+    def expect(self) -> Expect:
+        return self.spec.expect
+
+
+def load(folder: Path) -> tuple[Case, ...]:
+    """The cases of every table in `folder`, in order. `mesh.yaml` is none. Raises `TableError`."""
+    files = sorted(path for path in folder.glob("*.yaml") if path.name != "mesh.yaml")
+    return tuple(case for path in files for case in decode(path.read_text(), file=path.name))
+
+
+def decode(text: str, *, file: str) -> tuple[Case, ...]:
+    """The cases of one table. Raises `TableError`."""
+    try:
+        raw = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise TableError(f"{file}: is not YAML: {error}") from error
+    table = _convert(raw, TableSpec, where=file)
+    cases = tuple(case for group in table.groups for case in _group(group, table, file))
+    if twice := sorted({case.id for case in cases if sum(case.id == other.id for other in cases) > 1}):
+        raise TableError(f"{file}: {twice[0]}: two cases have this name")
+    return cases
+
+
+def _group(group: GroupSpec, table: TableSpec, file: str) -> Iterator[Case]:
+    for raw in group.cases:
+        where = f"{file}: {group.name}: {raw.get('name', 'a case without a name')}"
+        spec = _convert(raw, CaseSpec, where=where)
+        _check(spec, where)
+        rules = (*table.rules, *group.rules, *spec.rules)
+        for via in spec.call.via if isinstance(spec.call.via, tuple) else (spec.call.via,):
+            yield Case(
+                table=file.removesuffix(".yaml"),
+                group=group.name,
+                spec=spec,
+                call=_call(spec.call, via),
+                rules=_text(rules),
+            )
+
+
+def _convert(raw: object, type_: type[S], *, where: str) -> S:
+    try:
+        return msgspec.convert(raw, type_)
+    except msgspec.ValidationError as error:
+        raise TableError(f"{where}: {error}") from error
+
+
+def _check(spec: CaseSpec, where: str) -> None:
+    expect, call = spec.expect, spec.call
+    ways = call.via if isinstance(call.via, tuple) else (call.via,)
+    if expect == Expect():
+        raise TableError(f"{where}: expects nothing")
+    if expect.shares is not None and abs(sum(expect.shares.values()) - 1) > 1e-9:
+        raise TableError(f"{where}: the shares do not add up to 1")
+    if call.protocol != "http" and "proxy" in ways:
+        raise TableError(f"{where}: {call.protocol} cannot be called via proxy; use tunnel or virtual")
+    beyond = [name for name in ("sticks", "attempts") if getattr(expect, name) is not None]
+    if spec.before or beyond:
+        _only_envoy(spec, where)
+
+
+def _only_envoy(spec: CaseSpec, where: str) -> None:
+    if spec.only != "envoy":
+        raise TableError(f"{where}: before, sticks and attempts cannot be simulated; say `only: envoy`")
+
+
+def _call(spec: CallSpec, via: Via) -> Call:
+    name, _, namespace = spec.source.partition(".")
+    return Call(
+        source=WorkloadKey(namespace or "default", name),
+        host=spec.host,
+        port=0 if spec.port == OUTSIDE else spec.port,
+        via=via,
+        protocol=spec.protocol,
+        method=spec.method,
+        path=spec.path,
+        authority=spec.authority,
+        headers=pairs(spec.headers),
+    )
+
+
+def pairs(headers: dict[str, str | tuple[str, ...]]) -> tuple[tuple[str, str], ...]:
+    """One pair for each value."""
+    return tuple(
+        (name, value)
+        for name, values in headers.items()
+        for value in ((values,) if isinstance(values, str) else values)
+    )
+
+
+def _text(rules: tuple[Json, ...]) -> str:
+    return yaml.safe_dump_all(rules, sort_keys=False) if rules else ""
