@@ -1,0 +1,191 @@
+"""From a mesh file to what exists: workloads, services, instances and the commands to launch. Pure, no I/O."""
+
+import re
+from collections.abc import Iterator
+
+import msgspec
+
+from core.model.identity import SpiffeId
+from core.model.mesh import Mesh
+from core.model.protocol import Protocol
+from core.model.service import Health, Instance, InstanceKey, Port, Service, ServiceKey, WorkloadKey
+from core.model.workload import AppPort, Explicit, Workload
+from platforms.local.addresses import HTTP_PROXY_PORT, Addresses, Allocator
+from platforms.local.meshfile import Listens, MeshFile, PortSpec, Runs, ServiceSpec, WorkloadSpec
+
+Environment = tuple[tuple[str, str], ...]
+
+_REFERENCE = re.compile(r"\$(\$)?\(([A-Za-z_][A-Za-z0-9_]*)\)")
+
+
+class Launch(msgspec.Struct, frozen=True, kw_only=True):
+    """A command to keep running for a workload.
+
+    A change of `command`, `env` or `directory` asks for a restart. `discovery` tells of the services around and changes
+    whenever one comes or goes: new processes get the newest, running ones are left alone.
+    `directory` is relative to the mesh file's own.
+    """
+
+    workload: WorkloadKey
+    command: tuple[str, ...]
+    env: Environment
+    discovery: Environment
+    directory: str
+
+    def environment(self) -> dict[str, str]:
+        """Everything to add to the launcher's own environment; what the file says wins."""
+        return dict(self.discovery) | dict(self.env)
+
+    def needs_restart(self, running: "Launch") -> bool:
+        """Whether the process that was started for `running` is out of date."""
+        return (self.command, self.env, self.directory) != (running.command, running.env, running.directory)
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything a mesh file brings into being. The health of `instances` is `UNKNOWN` until somebody looked."""
+
+    mesh: Mesh = Mesh()
+    services: tuple[Service, ...] = ()
+    instances: tuple[Instance, ...] = ()
+    workloads: tuple[Workload, ...] = ()
+    launches: tuple[Launch, ...] = ()
+
+
+def plan(file: MeshFile, allocator: Allocator) -> Plan:
+    """Numbers come from `allocator`, which keeps them over edits of the file."""
+    suffix = file.mesh.domain_suffix
+    placed = [(service, spec, key) for service in file.services for spec in service.workloads
+              for key in service.replicas(spec)]  # fmt: skip
+    callable_services = [service for service in file.services if service.ports]
+    addresses = allocator.addresses(
+        (key for _, _, key in placed), (service.key(suffix) for service in callable_services)
+    )
+    site = _Site(mesh=file.mesh, addresses=addresses, services=tuple(callable_services))
+    return Plan(
+        mesh=file.mesh,
+        services=tuple(site.service(service) for service in callable_services),
+        instances=tuple(site.instance(*place) for place in placed if place[0].ports),
+        workloads=tuple(site.workload(*place) for place in placed),
+        launches=tuple(launch for place in placed for launch in site.launch(*place)),
+    )
+
+
+class _Site(msgspec.Struct, frozen=True, kw_only=True):
+    """What all parts of one plan look things up in."""
+
+    mesh: Mesh
+    addresses: Addresses
+    services: tuple[ServiceSpec, ...]
+
+    def service(self, spec: ServiceSpec) -> Service:
+        key = self.key(spec)
+        ports = tuple(Port(port.name, port.number, port.protocol) for port in spec.ports)
+        addresses = (self.addresses.service(key),)
+        return Service(key=key, name=spec.name, ports=ports, addresses=addresses, labels=spec.labels)
+
+    def instance(self, service: ServiceSpec, spec: WorkloadSpec, key: WorkloadKey) -> Instance:
+        return Instance(
+            key=InstanceKey(self.key(service), key.name),
+            address=self.addresses.workload(key),
+            ports=tuple((port.name, port.target) for port in service.ports),
+            labels=spec.labels,
+            locality=spec.locality,
+            weight=spec.weight,
+            health=Health.UNKNOWN,
+            identity=SpiffeId.of(self.mesh.trust_domain, namespace=key.namespace, service_account=spec.service_account),
+            workload=key,
+        )
+
+    def workload(self, service: ServiceSpec, spec: WorkloadSpec, key: WorkloadKey) -> Workload:
+        capture = Explicit(
+            app_ports=self.app_ports(service, spec, key),
+            http_proxy_port=HTTP_PROXY_PORT,
+            virtual_network=self.addresses.network(key),
+        )
+        return Workload(
+            key=key,
+            address=self.addresses.workload(key),
+            service_account=spec.service_account,
+            labels=spec.labels,
+            locality=spec.locality,
+            capture=capture,
+        )
+
+    def app_ports(self, service: ServiceSpec, spec: WorkloadSpec, key: WorkloadKey) -> tuple[AppPort, ...]:
+        ports = [port for port in service.ports if port.protocol is not Protocol.UDP]
+        if isinstance(spec.application, Runs):
+            twin = self.addresses.twin(key)
+            return tuple(dict.fromkeys(AppPort(port.target, twin, port.target) for port in ports))
+        where = {listener.port: listener for listener in spec.application.listeners}
+        found = [(port.target, where[port.number]) for port in ports if port.number in where]
+        return tuple(dict.fromkeys(AppPort(port, at.address, at.target) for port, at in found))
+
+    def launch(self, service: ServiceSpec, spec: WorkloadSpec, key: WorkloadKey) -> Iterator[Launch]:
+        if isinstance(spec.application, Listens):
+            return
+        discovery = self.discovery(key)
+        env = self.own(service, key) | dict(spec.application.env)
+        known = discovery | env
+        yield Launch(
+            workload=key,
+            command=tuple(expand(word, known) for word in spec.application.command),
+            env=tuple((name, expand(value, known)) for name, value in env.items()),
+            discovery=tuple(discovery.items()),
+            directory=spec.application.directory,
+        )
+
+    def own(self, service: ServiceSpec, key: WorkloadKey) -> dict[str, str]:
+        """Where this application is to listen, and where its way out is."""
+        proxy = f"http://{self.addresses.workload(key)}:{HTTP_PROXY_PORT}"
+        env = {"APP_IP": self.addresses.twin(key), "http_proxy": proxy, "HTTP_PROXY": proxy}
+        if service.ports:
+            env["PORT"] = str(service.ports[0].target)
+        return env | {f"PORT_{variable(port.name)}": str(port.target) for port in service.ports}
+
+    def discovery(self, client: WorkloadKey) -> dict[str, str]:
+        """`{SVC}_SERVICE_HOST/_PORT` for the client's namespace, `{SVC}_{NAMESPACE}_…` for the others.
+
+        These addresses are the proxy's own, so they are not to be reached through the HTTP proxy once more.
+        """
+        near = [service for service in self.services if service.namespace == client.namespace]
+        far = [service for service in self.services if service.namespace != client.namespace]
+        env: dict[str, str] = {}
+        for service in far:
+            env |= self.variables(client, service, variable(f"{service.name}_{service.namespace}"))
+        for service in near:
+            env |= self.variables(client, service, variable(service.name))
+        own = [self.addresses.service_for(client, self.key(service)) for service in self.services]
+        direct = ",".join(("127.0.0.1", "localhost", *own))
+        return env | {"no_proxy": direct, "NO_PROXY": direct}
+
+    def variables(self, client: WorkloadKey, service: ServiceSpec, prefix: str) -> dict[str, str]:
+        address = self.addresses.service_for(client, self.key(service))
+        env = {f"{prefix}_SERVICE_HOST": address, f"{prefix}_SERVICE_PORT": str(service.ports[0].number)}
+        return env | {f"{prefix}_SERVICE_PORT_{variable(port.name)}": str(port.number) for port in service.ports}
+
+    def key(self, service: ServiceSpec) -> ServiceKey:
+        return service.key(self.mesh.domain_suffix)
+
+
+def variable(name: str) -> str:
+    """A name as part of an environment variable."""
+    return re.sub(r"[^A-Z0-9]", "_", name.upper())
+
+
+def expand(text: str, env: dict[str, str]) -> str:
+    """Replaces `$(NAME)` where the name is known; `$$(NAME)` stands for itself (Kubernetes' rule for `command`)."""
+
+    def one(found: re.Match[str]) -> str:
+        if found[1]:
+            return found[0][1:]
+        return env.get(found[2], found[0])
+
+    return _REFERENCE.sub(one, text)
+
+
+def probed_ports(workload: Workload) -> tuple[tuple[str, int], ...]:
+    """Every address and port on which the application must accept connections before it counts as healthy."""
+    return tuple((port.address, port.target) for port in workload.capture.app_ports)
+
+
+__all__ = ["Environment", "Launch", "Plan", "PortSpec", "expand", "plan", "probed_ports", "variable"]

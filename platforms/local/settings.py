@@ -1,0 +1,21 @@
+"""What the local platform needs to know to start; built once by the program that opens it."""
+
+from pathlib import Path
+
+import msgspec
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """All times are in seconds.
+
+    `state` is created with mode 0700 when it does not exist. `slot` 0 to 7 keeps meshes on one machine apart; None
+    takes the first free one. `probe_interval` None switches probing off: every instance then counts as healthy.
+    """
+
+    mesh_file: Path
+    state: Path
+    slot: int | None = None
+    slot_held: bool = False
+    poll_interval: float = 0.1
+    probe_interval: float | None = 1.0
+    first_probe_interval: float = 0.1
