@@ -1,0 +1,158 @@
+"""The Manager at work: watches a platform, settles what changed, serves proxies and says what was found.
+
+What is to be done is decided elsewhere; here are the tasks, and when they run.
+"""
+
+import asyncio
+import contextlib
+import gc
+from collections.abc import AsyncIterator, Iterable
+
+import msgspec
+
+from core.diagnostics import Diagnostic
+from core.errors import Misconfigured, NotFound
+from core.manager.proxies import Proxies
+from core.manager.pusher import Pusher
+from core.manager.quarantine import Quarantine
+from core.manager.refusals import Blame
+from core.manager.world import World
+from core.model.change import Change, ConfigGone, ConfigPut, Synced, WorkloadGone, WorkloadPut
+from core.model.config import ConfigKey
+from core.model.service import WorkloadKey
+from core.ports import ConfigStore, Platform, ServiceRegistry
+
+
+class Parts(msgspec.Struct, frozen=True, kw_only=True):
+    """What a Manager is made of; the container puts it together."""
+
+    world: World
+    pusher: Pusher
+    proxies: Proxies
+    quarantine: Quarantine
+
+
+class Manager:
+    """Runs until cancelled. `ready` is set once every source has told all and the first sockets are open."""
+
+    def __init__(self, parts: Parts, *, platform: Platform, coalesce: float) -> None:
+        if platform.registry is None or platform.config is None:
+            message = f"platform {platform.name} has no service registry or no config store"
+            raise Misconfigured(message, fix="combine it with a platform that has")
+        self.ready = asyncio.Event()
+        self._registry: ServiceRegistry = platform.registry
+        self._store: ConfigStore = platform.config
+        self._parts = parts
+        self._coalesce = coalesce
+        self._dirty = asyncio.Event()
+        self._unsynced = 2
+        self._workloads: set[WorkloadKey] = set()
+        self._pushed = asyncio.Event()
+        self._findings: dict[ConfigKey, None] = {}
+        self._found = asyncio.Event()
+        parts.quarantine.on_change(self._stir)
+        parts.quarantine.on_verdict(self.found)
+        parts.pusher.on_findings(lambda key, diagnostics: self.found(key))
+
+    @property
+    def idle(self) -> bool:
+        """Everything that was told is compiled and handed to the streams."""
+        return not self._dirty.is_set() and not self._unsynced
+
+    async def run(self) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._follow(self._registry.watch()), name="registry")
+            tasks.create_task(self._follow(self._store.watch()), name="config")
+            tasks.create_task(self._push(), name="push")
+            tasks.create_task(self._report(), name="report")
+            tasks.create_task(self._parts.quarantine.try_suspects(self), name="quarantine")
+
+    async def answered(self, *, within: float) -> None:
+        """Returns when all proxies have answered all that was told, at the latest after `within` seconds."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(within):
+                while not self.idle or self._parts.proxies.busy():
+                    await self._pushed.wait()
+                    await self._parts.proxies.answered(within=within)
+
+    def blames(self) -> tuple[Blame, ...]:
+        """What proxies refuse at this moment."""
+        return self._parts.proxies.blames()
+
+    async def _follow(self, changes: AsyncIterator[Change]) -> None:
+        async for change in changes:
+            self._take(change)
+
+    def _take(self, change: Change) -> None:
+        match change:
+            case Synced():
+                self._unsynced -= 1
+            case WorkloadPut(workload):
+                self._workloads.add(workload.key)
+            case WorkloadGone(key):
+                self._workloads.discard(key)
+            case ConfigPut(document):
+                self._prove()
+                self._parts.quarantine.forgive(document.key)
+            case ConfigGone(key):
+                self._parts.quarantine.forgive(key)
+        self._parts.pusher.apply(change)
+        self._stir()
+
+    def _stir(self) -> None:
+        self._dirty.set()
+        self._pushed.clear()
+
+    def _prove(self) -> None:
+        """Before a document changes: whether what it says until now has turned out to be good."""
+        if self.idle and not self._parts.proxies.busy() and self._parts.quarantine.calm:
+            self._parts.world.prove()
+
+    async def _push(self) -> None:
+        """Nothing is compiled or served before every source has told all: no proxy ever gets half a mesh."""
+        while True:
+            await self._dirty.wait()
+            if self._unsynced:
+                self._dirty.clear()
+                continue
+            if not self.ready.is_set():
+                _settle_memory()
+            # At once when all proxies are idle; otherwise changes gather for a moment.
+            await self._parts.proxies.answered(within=self._coalesce)
+            self._dirty.clear()
+            self._parts.pusher.settle()
+            await self._parts.proxies.serve(self._workloads)
+            self.ready.set()
+            if self.idle:
+                self._pushed.set()
+
+    # -- findings ------------------------------------------------------------------------------------------------------
+
+    def found(self, key: ConfigKey) -> None:
+        """The findings about a document may have changed; the store is told soon."""
+        self._findings[key] = None
+        self._found.set()
+
+    def diagnostics(self, key: ConfigKey) -> tuple[Diagnostic, ...]:
+        """Everything known to be wrong with a document, what proxies said included."""
+        return (*self._parts.pusher.diagnostics(key), *self._parts.quarantine.diagnostics(key))
+
+    async def _report(self) -> None:
+        while True:
+            await self._found.wait()
+            self._found.clear()
+            noted, self._findings = self._findings, {}
+            await self._tell(noted)
+
+    async def _tell(self, keys: Iterable[ConfigKey]) -> None:
+        for key in keys:
+            try:
+                await self._store.report(key, self.diagnostics(key))
+            except NotFound:
+                continue
+
+
+def _settle_memory() -> None:
+    """What was read at the start stays: the collector need not look at it again and again."""
+    gc.collect()
+    gc.freeze()

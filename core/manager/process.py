@@ -1,0 +1,47 @@
+"""The Manager as a process: opens its platform, serves until told to stop, and leaves nothing behind."""
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import AsyncIterator
+
+from core.manager.api import SOCKET
+from core.manager.api.server import serve
+from core.manager.container import ManagerContainer
+from core.manager.settings import Settings
+from core.plugins import open_platform
+
+
+@contextlib.asynccontextmanager
+async def running(settings: Settings) -> AsyncIterator[ManagerContainer]:
+    """A Manager at work while the context is open; inside it is ready. Raises what ends it, grouped."""
+    async with open_platform(settings.platform, settings.options) as platform:
+        container = ManagerContainer(settings=settings, platform=platform)
+        manager, server = container.manager(), container.server()
+        async with asyncio.TaskGroup() as tasks:
+            work = tasks.create_task(manager.run(), name="manager")
+            await _either(work, manager.ready)
+            try:
+                async with serve(container.api().application(), settings.state / SOCKET):
+                    yield container
+            finally:
+                work.cancel()
+                await server.close()
+
+
+async def _either(work: asyncio.Task[None], ready: asyncio.Event) -> None:
+    """Waits until the Manager is ready, or has failed before that (the task group raises its error)."""
+    waiting = asyncio.create_task(ready.wait())
+    await asyncio.wait({work, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+
+
+async def run(settings: Settings) -> None:
+    """Serves until SIGINT or SIGTERM."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    async with running(settings):
+        print("ready", flush=True)
+        await stop.wait()

@@ -1,0 +1,158 @@
+"""The connected proxies: a socket for each workload, the streams on it, and what they refuse."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable
+from functools import partial
+from operator import itemgetter
+from pathlib import Path
+from typing import assert_never
+
+from core.errors import Denied
+from core.manager.paths import xds_socket
+from core.manager.pusher import Pusher
+from core.manager.refusals import Blame, short_name, suspects
+from core.manager.status import Delivery, ProxyStatus, Refusal
+from core.manager.xds.exchange import Acked, Event, Quiet, Refused, Stirred
+from core.manager.xds.resource import Resource, ResourceType
+from core.manager.xds.server import Listening, Server
+from core.manager.xds.stream import Dialect, Stream
+from core.model.config import Origin
+from core.model.service import WorkloadKey
+from core.model.workload import Node, workload_of_node
+
+OnBlame = Callable[[Blame], None]
+Connection = tuple[Node, Stream, float]
+
+
+class Proxies:
+    """Owns the streams. A workload's proxy is whoever connects to the workload's own socket and says its name."""
+
+    def __init__(
+        self, server: Server, pusher: Pusher, *, state: Path, on_blame: OnBlame, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._server = server
+        self._pusher = pusher
+        self._state = state
+        self._on_blame = on_blame
+        self._clock = clock
+        self._stirred: set[WorkloadKey] = set()
+        self._quiet = asyncio.Event()
+        self._sockets: dict[WorkloadKey, Listening] = {}
+        self._streams: dict[WorkloadKey, Connection] = {}
+        self._blames: dict[tuple[WorkloadKey, ResourceType, str], Blame] = {}
+        pusher.on_regroup(self.regroup)
+
+    async def serve(self, workloads: set[WorkloadKey]) -> None:
+        """Opens the sockets of new workloads, and closes those of workloads that are gone."""
+        (self._state / "xds").mkdir(mode=0o700, parents=True, exist_ok=True)
+        for key in workloads - self._sockets.keys():
+            socket = xds_socket(self._state, key)
+            self._sockets[key] = await self._server.listen(socket, partial(self._open, key))
+        for key in self._sockets.keys() - workloads:
+            await self._server.close(self._sockets.pop(key).path)
+            self._streams.pop(key, None)
+
+    def _open(self, key: WorkloadKey, node: Node, dialect: Dialect) -> Stream:
+        claimed = workload_of_node(node.id)
+        if claimed != key:
+            raise Denied(f"this socket is for {key}, but the proxy says it is {node.id!r}", fix="use its own socket")
+        groups = self._pusher.groups(key)
+        self._pusher.settle()
+        stream = Stream(dialect=dialect, groups=groups, observe=partial(self._observe, key))
+        self._streams[key] = node, stream, self._clock()
+        return stream
+
+    def regroup(self, key: WorkloadKey) -> None:
+        """The workload came into another scope: its proxy follows other groups from now on."""
+        if key in self._streams:
+            self._streams[key][1].watch(self._pusher.groups(key))
+
+    def busy(self) -> bool:
+        """Whether some proxy has not yet answered what it was, or is about to be, sent."""
+        return bool(self._stirred)
+
+    async def answered(self, *, within: float) -> None:
+        """Returns when all proxies have answered everything, at the latest after `within` seconds."""
+        if not self._stirred:
+            return
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._quiet.wait(), within)
+
+    def _live(self) -> list[tuple[WorkloadKey, Connection]]:
+        connected = {stream for socket in self._sockets.values() for _, stream in socket.streams}
+        return [(key, connection) for key, connection in self._streams.items() if connection[1] in connected]
+
+    # -- refusals ------------------------------------------------------------------------------------------------------
+
+    def _observe(self, key: WorkloadKey, event: Event) -> None:
+        match event:
+            case Stirred():
+                self._stirred.add(key)
+                self._quiet.clear()
+            case Quiet():
+                self._stirred.discard(key)
+                if not self._stirred:
+                    self._quiet.set()
+            case Refused(resource=Resource() as resource):
+                self._blame(key, event, resource)
+            case Acked() | Refused():
+                pass
+            case _:
+                assert_never(event)
+
+    def _blame(self, key: WorkloadKey, event: Refused, resource: Resource) -> None:
+        blame = Blame(
+            workload=key,
+            type=event.type,
+            resource=resource.name,
+            reason=event.message,
+            suspects=suspects(resource, event.held),
+        )
+        self._blames[key, event.type, resource.name] = blame
+        self._on_blame(blame)
+
+    def blames(self) -> tuple[Blame, ...]:
+        """What is refused at this moment."""
+        refused = {
+            (key, type_.type, name)
+            for key, (_, stream, _) in self._streams.items()
+            for type_ in stream.status().types
+            for name in type_.refused
+        }
+        self._blames = {place: blame for place, blame in self._blames.items() if place in refused}
+        return tuple(self._blames.values())
+
+    # -- status --------------------------------------------------------------------------------------------------------
+
+    def status(self) -> tuple[ProxyStatus, ...]:
+        blames = self.blames()
+        return tuple(
+            ProxyStatus(
+                workload=key,
+                node=node.id,
+                connected_since=since,
+                deliveries=_deliveries(stream),
+                refused=tuple(_refusal(blame) for blame in blames if blame.workload == key),
+            )
+            for key, (node, stream, since) in sorted(self._live(), key=itemgetter(0))
+        )
+
+
+def _deliveries(stream: Stream) -> tuple[Delivery, ...]:
+    return tuple(
+        Delivery(
+            type=short_name(each.type),
+            sent=str(each.sent or ""),
+            acked=str(each.acked or ""),
+            generation=each.acked,
+        )
+        for each in stream.status().types
+        if each.subscribed
+    )
+
+
+def _refusal(blame: Blame) -> Refusal:
+    origin = Origin(blame.suspects[0]) if len(blame.suspects) == 1 else None
+    return Refusal(type=short_name(blame.type), resource=blame.resource, reason=blame.reason, origin=origin)

@@ -1,0 +1,223 @@
+"""From changes to pushes: keeps compiled what connected proxies need, and hands every settled generation to them.
+
+Synchronous and without I/O; who calls `settle`, and when, is the Manager's business.
+"""
+
+from collections.abc import Callable, Hashable, Iterator
+
+from core.compiler.findings import findings
+from core.compiler.scope import Scope, scope_of
+from core.diagnostics import Diagnostic
+from core.errors import NotFound
+from core.incremental import ABSENT, Failed, Root
+from core.manager.resources import Resources
+from core.manager.scopes import Assembly, ScopeAssembly, WorkloadAssembly
+from core.manager.world import World
+from core.manager.xds.group import Group, settle
+from core.manager.xds.resource import ResourceType
+from core.model.change import Change, ConfigGone, ConfigPut, ServiceGone, ServicePut, WorkloadGone, WorkloadPut
+from core.model.config import ConfigKey
+from core.model.service import WorkloadKey
+
+OnFindings = Callable[[ConfigKey, tuple[Diagnostic, ...]], None]
+Delta = tuple[Assembly, ResourceType, object, object]
+"""Where a result belongs, what it was, and what it is."""
+
+OnRegroup = Callable[[WorkloadKey], None]
+
+
+class Pusher:
+    """Owns the groups. `generation` counts the settled states of the world that differed for some group."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._scopes: dict[Scope, ScopeAssembly] = {}
+        self._workloads: dict[WorkloadKey, WorkloadAssembly] = {}
+        self._homes: dict[Root[object], tuple[Assembly, ResourceType]] = {}
+        self._checks: dict[ConfigKey, Root[tuple[Diagnostic, ...]]] = {}
+        self._checked: dict[Root[object], ConfigKey] = {}
+        self._on_findings: OnFindings = lambda key, diagnostics: None
+        self._on_regroup: OnRegroup = lambda key: None
+        self._withdrawn: list[Delta] = []
+        self._ports: set[int] = set()
+        self._labels: frozenset[str] = frozenset()
+        self.generation = 0
+
+    def on_findings(self, tell: OnFindings) -> None:
+        """Have `tell` called with a document's findings whenever they may have changed."""
+        self._on_findings = tell
+
+    def on_regroup(self, tell: OnRegroup) -> None:
+        """Have `tell` called when a workload's proxy has to follow other groups than before."""
+        self._on_regroup = tell
+
+    # -- proxies -------------------------------------------------------------------------------------------------------
+
+    def groups(self, key: WorkloadKey) -> tuple[Group, Group]:
+        """The groups of a workload's proxy, compiled by the next `settle`. Raises `NotFound`."""
+        workload = self._world.inputs.workloads.get(key)
+        if workload is None:
+            raise NotFound(
+                f"no workload {key} is registered", fix="start the proxy after its workload is in the registry"
+            )
+        scope = scope_of(workload, self._labels)
+        own = self._workloads.get(key)
+        if own is None or own.scope != scope:
+            self._forget(key)
+            own = self._workloads[key] = WorkloadAssembly(self._world.inputs, key, scope=scope)
+            self._fill(own, ports=())
+        if scope not in self._scopes:
+            self._scopes[scope] = ScopeAssembly(self._world.inputs, scope)
+            self._fill(self._scopes[scope], ports=tuple(self._ports))
+        return self._scopes[scope].group, own.group
+
+    def _fill(self, assembly: Assembly, *, ports: tuple[int, ...]) -> None:
+        for part in (None, *self._world.inputs.services.keys(), *ports):
+            self._keep(assembly, part)
+
+    def _forget(self, key: WorkloadKey) -> None:
+        own = self._workloads.pop(key, None)
+        if own is None:
+            return
+        self._drop(own)
+        if all(other.scope != own.scope for other in self._workloads.values()):
+            self._drop(self._scopes.pop(own.scope))
+
+    def _drop(self, assembly: Assembly) -> None:
+        for part in assembly.parts():
+            self._release(assembly, part)
+
+    # -- changes -------------------------------------------------------------------------------------------------------
+
+    def apply(self, change: Change) -> None:
+        """Applies one change to the world, and keeps or releases what it adds or takes away."""
+        self._world.apply(change)
+        match change:
+            case ServicePut(service):
+                self._each(self._keep, service.key)
+                self._follow_ports()
+            case ServiceGone(key):
+                self._each(self._release, key)
+                self._follow_ports()
+            case ConfigPut(document):
+                self._check(document.key)
+                self._follow_labels()
+            case ConfigGone(key):
+                self._uncheck(key)
+                self._follow_labels()
+            case WorkloadPut(workload):
+                self._regroup(workload.key)
+            case WorkloadGone(key):
+                self._forget(key)
+
+    def revert(self, key: ConfigKey) -> None:
+        """Takes out of force what a document says and was not proved good."""
+        self._world.revert(key)
+        self._follow_labels()
+
+    def restore(self, key: ConfigKey) -> None:
+        """Takes a reverted document into force again."""
+        self._world.restore(key)
+        self._follow_labels()
+
+    def _each(self, act: Callable[[Assembly, Hashable], None], part: Hashable) -> None:
+        for assembly in (*self._scopes.values(), *self._workloads.values()):
+            act(assembly, part)
+
+    def _follow_ports(self) -> None:
+        ports = set(self._world.http_ports)
+        for assembly in self._scopes.values() if ports != self._ports else ():
+            for port in ports - self._ports:
+                self._keep(assembly, port)
+            for port in self._ports - ports:
+                self._release(assembly, port)
+        self._ports = ports
+
+    def _follow_labels(self) -> None:
+        """Where rules ask for other labels than before, proxies whose scope changes come back for their new groups."""
+        labels = frozenset(self._world.label_names)
+        if labels == self._labels:
+            return
+        self._labels = labels
+        for key in tuple(self._workloads):
+            self._regroup(key)
+
+    def _regroup(self, key: WorkloadKey) -> None:
+        """Also for a workload that went and came back between two settles: a proxy may still follow its old groups."""
+        own, workload = self._workloads.get(key), self._world.inputs.workloads.get(key)
+        if workload is not None and (own is None or scope_of(workload, self._labels) != own.scope):
+            self._on_regroup(key)
+
+    # -- roots ---------------------------------------------------------------------------------------------------------
+
+    def _keep(self, assembly: Assembly, part: Hashable) -> None:
+        for root, type_ in assembly.keep(part).items():
+            self._homes[root] = assembly, type_
+
+    def _release(self, assembly: Assembly, part: Hashable) -> None:
+        for root in assembly.release(part):
+            _, type_ = self._homes.pop(root)
+            self._withdrawn.append((assembly, type_, _settled(root), ABSENT))
+            root.release()
+
+    def _check(self, key: ConfigKey) -> None:
+        if key not in self._checks:
+            root = self._world.inputs.graph.keep(findings, self._world.inputs, key)
+            self._checks[key], self._checked[root] = root, key
+        self._publish(key)
+
+    def _uncheck(self, key: ConfigKey) -> None:
+        root = self._checks.pop(key, None)
+        if root is not None:
+            del self._checked[root]
+            root.release()
+
+    def diagnostics(self, key: ConfigKey) -> tuple[Diagnostic, ...]:
+        """All findings about a document: of itself, and beside the others."""
+        root = self._checks.get(key)
+        between = _settled(root) if root is not None else ABSENT
+        return (*self._world.diagnostics.get(key, ()), *(between if isinstance(between, tuple) else ()))
+
+    def _publish(self, key: ConfigKey) -> None:
+        self._on_findings(key, self.diagnostics(key))
+
+    # -- settling ------------------------------------------------------------------------------------------------------
+
+    def settle(self) -> bool:
+        """Recomputes what the applied changes reach and wakes the proxies concerned. Whether any group changed."""
+        deltas, self._withdrawn = self._withdrawn, []
+        for change in self._world.inputs.graph.settle():
+            home = self._homes.get(change.root)
+            if home is not None:
+                deltas.append((*home, change.old, change.new))
+            elif (key := self._checked.get(change.root)) is not None:
+                _raise_failed(change.new)
+                self._publish(key)
+        return self._deliver(deltas)
+
+    def _deliver(self, deltas: list[Delta]) -> bool:
+        """Removals first: a name may move from one root to another within a generation."""
+        if not deltas:
+            return False
+        self.generation += 1
+        for assembly, type_, old, new in deltas:
+            assembly.withdraw(type_, (old, new), self.generation)
+        for assembly, type_, _, new in deltas:
+            assembly.deliver(type_, new, self.generation)
+        settle(dict.fromkeys(assembly.group for assembly, *_ in deltas), self.generation)
+        return True
+
+    def scopes(self) -> Iterator[Scope]:
+        yield from self._scopes
+
+
+def _settled(root: Root[Resources] | Root[tuple[Diagnostic, ...]]) -> object:
+    try:
+        return root.value
+    except LookupError:
+        return ABSENT
+
+
+def _raise_failed(value: object) -> None:
+    if isinstance(value, Failed):
+        raise value.error

@@ -1,0 +1,64 @@
+"""Whose fault is it? From what proxies refuse to the documents behind it.
+
+A resource may be made of many documents, and Envoy's text does not name one. The suspects are those of its documents
+that say something else in it than in what the proxy lives on.
+"""
+
+import msgspec
+
+from core.diagnostics import Diagnostic, Severity
+from core.manager.xds.resource import Resource, ResourceType
+from core.model.config import ConfigKey, Origin
+from core.model.service import WorkloadKey
+
+REFUSED = "MSH3001"
+"""Stable code: a proxy refused what a document was compiled into."""
+
+_SHORT = {
+    ResourceType.CLUSTER: "CDS",
+    ResourceType.ENDPOINTS: "EDS",
+    ResourceType.LISTENER: "LDS",
+    ResourceType.ROUTES: "RDS",
+    ResourceType.SECRET: "SDS",
+}
+
+
+def short_name(type_: ResourceType) -> str:
+    """As proxy-status and everybody's tools write it."""
+    return _SHORT[type_]
+
+
+class Contribution(msgspec.Struct, frozen=True):
+    """A document that a resource was made from, and a digest of the part that it has a share in."""
+
+    document: ConfigKey
+    digest: bytes
+
+
+class Blame(msgspec.Struct, frozen=True):
+    """One refusal: by whom, of what, why, and the documents that may be behind it."""
+
+    workload: WorkloadKey
+    type: ResourceType
+    resource: str
+    reason: str
+    suspects: tuple[ConfigKey, ...]
+
+    def diagnostic(self, key: ConfigKey) -> Diagnostic:
+        alone = len(self.suspects) == 1
+        part = "what this document says" if alone else "something that this document may be part of"
+        what = f"{part} ({short_name(self.type)} {self.resource})"
+        return Diagnostic(
+            code=REFUSED,
+            severity=Severity.ERROR if alone else Severity.WARNING,
+            message=f"the proxy of {self.workload} refused {what}: {self.reason}",
+            fix="correct the part that the proxy names; until then the document's last good version stays in force",
+            origin=Origin(key),
+        )
+
+
+def suspects(refused: Resource, held: Resource | None) -> tuple[ConfigKey, ...]:
+    """The documents of `refused` that are not in `held`, or not like that; none when it is not about documents."""
+    known = frozenset(held.origins) if held is not None else frozenset()
+    fresh = (origin for origin in refused.origins if origin not in known)
+    return tuple(dict.fromkeys(origin.document for origin in fresh if isinstance(origin, Contribution)))

@@ -1,0 +1,239 @@
+"""The one mutable state of the Manager: applies changes to the input tables and keeps their indexes.
+
+No await, no lock, no I/O. Documents are lowered here, once; what cannot be lowered has no rules.
+"""
+
+from collections import Counter
+from typing import assert_never
+
+from core.compiler.inputs import ANY_PORT, Inputs
+from core.diagnostics import Diagnostic
+from core.ir.routing import RouteRule
+from core.ir.traffic import DestinationPolicy
+from core.kinds import meshconfig
+from core.kinds.registry import lower
+from core.model.change import (
+    Change,
+    ConfigGone,
+    ConfigPut,
+    InstanceGone,
+    InstancePut,
+    ServiceGone,
+    ServicePut,
+    Synced,
+    WorkloadGone,
+    WorkloadPut,
+)
+from core.model.config import ConfigKey, Document
+from core.model.mesh import Mesh
+from core.model.protocol import Protocol
+from core.model.service import Instance, InstanceKey, Port, Service, ServiceKey
+
+Rules = tuple[RouteRule | None, DestinationPolicy | None]
+"""What one document is in force as."""
+
+NO_RULES: Rules = (None, None)
+
+_HTTP_PORT = 80
+
+
+class World:
+    """Owns `inputs`. `diagnostics` holds what was found in each document by itself."""
+
+    def __init__(self) -> None:
+        self.inputs = Inputs()
+        self.documents: dict[ConfigKey, Document] = {}
+        self.diagnostics: dict[ConfigKey, tuple[Diagnostic, ...]] = {}
+        self.http_ports: Counter[int] = Counter()
+        self.label_names: Counter[str] = Counter()
+        self._before: dict[ConfigKey, Rules] = {}
+        self._reverted: set[ConfigKey] = set()
+
+    def mesh(self) -> Mesh:
+        """The mesh's settings of the moment."""
+        return self.inputs.mesh
+
+    def apply(self, change: Change) -> None:
+        """Updates tables and indexes so that they say what `change` says."""
+        match change:
+            case ServicePut(service):
+                self._put_service(service.key, service)
+            case ServiceGone(key):
+                self._put_service(key, None)
+            case InstancePut(instance):
+                self._put_instance(instance.key, instance)
+            case InstanceGone(key):
+                self._put_instance(key, None)
+            case WorkloadPut(workload):
+                self.inputs.workloads.put(workload.key, workload)
+            case WorkloadGone(key):
+                self.inputs.workloads.remove(key)
+            case ConfigPut(document):
+                self._put_document(document)
+            case ConfigGone(key):
+                self._drop_document(key)
+            case Synced():
+                pass
+            case _:
+                assert_never(change)
+
+    def _put_service(self, key: ServiceKey, service: Service | None) -> None:
+        old = self.inputs.services.get(key)
+        if old == service:
+            return
+        if service is not None:
+            self._index_service(service)
+            self.inputs.services.put(key, service)
+        else:
+            self.inputs.services.remove(key)
+        if old is not None:
+            self._unindex_service(old, service)
+
+    def _index_service(self, service: Service) -> None:
+        for name in _names(service):
+            self.inputs.services_by_host.add(name, service.key)
+        for port in _directory_ports(service):
+            self.inputs.http_hosts.add(port, service.key.host)
+        self.http_ports.update(_http_ports(service))
+
+    def _unindex_service(self, old: Service, new: Service | None) -> None:
+        for name in _names(old) - (_names(new) if new else set()):
+            self.inputs.services_by_host.discard(name, old.key)
+        for port in _directory_ports(old):
+            self.inputs.http_hosts.discard(port, old.key.host)
+        self.http_ports.subtract(_http_ports(old))
+        self.http_ports += Counter()
+
+    def _put_instance(self, key: InstanceKey, instance: Instance | None) -> None:
+        old = self.inputs.instances.get(key)
+        if instance is None:
+            self.inputs.instances.remove(key)
+            self.inputs.instances_by_service.discard(key.service, key)
+        else:
+            self.inputs.instances.put(key, instance)
+            self.inputs.instances_by_service.add(key.service, key)
+        before = old.workload if old is not None else None
+        after = instance.workload if instance is not None else None
+        if before is not None and before != after:
+            self.inputs.instances_by_workload.discard(before, key)
+        if after is not None:
+            self.inputs.instances_by_workload.add(after, key)
+
+    def _put_document(self, document: Document) -> None:
+        self.documents[document.key] = document
+        if document.key == meshconfig.KEY:
+            lowered = meshconfig.lower_mesh(document)
+            self.diagnostics[document.key] = lowered.diagnostics
+            self._put_mesh(lowered.mesh or self.inputs.mesh)
+        else:
+            self._lower(document)
+
+    def _drop_document(self, key: ConfigKey) -> None:
+        self.documents.pop(key, None)
+        self.diagnostics.pop(key, None)
+        if key == meshconfig.KEY:
+            self._put_mesh(Mesh())
+            return
+        self._put_rules(key, NO_RULES)
+        self._before.pop(key, None)
+        self._reverted.discard(key)
+
+    def _put_mesh(self, mesh: Mesh) -> None:
+        """Documents are lowered in the light of the mesh's settings, so all of them are lowered again."""
+        if mesh == self.inputs.mesh:
+            return
+        self.inputs.mesh = mesh
+        for document in self.documents.values():
+            if document.key != meshconfig.KEY:
+                self._lower(document)
+
+    def _lower(self, document: Document) -> None:
+        key = document.key
+        self._before.setdefault(key, (self.inputs.route_rules.get(key), self.inputs.policies.get(key)))
+        self._reverted.discard(key)
+        lowered = lower(document, self.inputs.mesh)
+        self.diagnostics[key] = lowered.diagnostics
+        rules = [rule for rule in lowered.rules if isinstance(rule, RouteRule)]
+        policies = [rule for rule in lowered.rules if isinstance(rule, DestinationPolicy)]
+        self._put_rules(key, (rules[0] if rules else None, policies[0] if policies else None))
+
+    def revert(self, key: ConfigKey) -> None:
+        """Puts a document back to what it was in force as when that was last proved, nothing for a new one."""
+        if key in self.documents and key not in self._reverted:
+            self._reverted.add(key)
+            self._put_rules(key, self._before.get(key, NO_RULES))
+
+    def prove(self) -> None:
+        """What is in force now is good: documents that change from now on can be reverted to that."""
+        self._before = {key: self._before[key] for key in self._reverted}
+
+    def restore(self, key: ConfigKey) -> None:
+        """Takes a reverted document as it is again."""
+        if key in self._reverted:
+            self._lower(self.documents[key])
+
+    def _put_rules(self, key: ConfigKey, rules: Rules) -> None:
+        rule, policy = rules
+        self._put_rule(key, rule)
+        self._put_policy(key, policy)
+
+    def _put_rule(self, key: ConfigKey, rule: RouteRule | None) -> None:
+        inputs = self.inputs
+        old = inputs.route_rules.get(key)
+        if rule is not None:
+            for host in rule.hosts:
+                inputs.route_rules_by_host.add(host, key)
+                _list_rule_host(inputs, host)
+            inputs.route_rules.put(key, rule)
+            self.label_names.update(_label_names(rule))
+        if old is not None:
+            for host in set(old.hosts) - set(rule.hosts if rule else ()):
+                inputs.route_rules_by_host.discard(host, key)
+            for host in old.hosts:
+                _unlist_rule_host(inputs, host)
+            self.label_names.subtract(_label_names(old))
+            self.label_names += Counter()
+            if rule is None:
+                inputs.route_rules.remove(key)
+
+    def _put_policy(self, key: ConfigKey, policy: DestinationPolicy | None) -> None:
+        inputs = self.inputs
+        old = inputs.policies.get(key)
+        if old is not None and (policy is None or policy.host != old.host):
+            inputs.policies_by_host.discard(old.host, key)
+        if policy is None:
+            inputs.policies.remove(key)
+            return
+        inputs.policies.put(key, policy)
+        inputs.policies_by_host.add(policy.host, key)
+
+
+def _names(service: Service) -> set[str]:
+    return {service.key.host, *service.aliases, *service.addresses}
+
+
+def _speaks_http(port: Port) -> bool:
+    return port.protocol.is_http or port.protocol is Protocol.AUTO
+
+
+def _directory_ports(service: Service) -> set[int]:
+    """The HTTP forward proxy lists every service, a port only those that may speak HTTP on it."""
+    return {ANY_PORT, *(port.number for port in service.ports if _speaks_http(port))}
+
+
+def _http_ports(service: Service) -> set[int]:
+    return {port.number for port in service.ports if port.protocol.is_http}
+
+
+def _list_rule_host(inputs: Inputs, host: str) -> None:
+    for port in (ANY_PORT, _HTTP_PORT):
+        inputs.http_hosts.add(port, host)
+
+
+def _unlist_rule_host(inputs: Inputs, host: str) -> None:
+    for port in (ANY_PORT, _HTTP_PORT):
+        inputs.http_hosts.discard(port, host)
+
+
+def _label_names(rule: RouteRule) -> list[str]:
+    return [name for route in rule.http for match in route.matches for name, _ in match.source.labels]

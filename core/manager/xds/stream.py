@@ -1,0 +1,204 @@
+"""One ADS stream: requests in, responses out. Pure and synchronous; no task, no clock, no grpc.
+
+What goes out when is decided by `Rounds`, what the proxy has is known to the `Channel`s, bytes are the dialect's."""
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from core.manager.xds.channel import Channel, Flight
+from core.manager.xds.exchange import (
+    Interest,
+    Observer,
+    Quiet,
+    Request,
+    Response,
+    Stirred,
+    StreamStatus,
+    ignore,
+)
+from core.manager.xds.group import Group
+from core.manager.xds.resource import BY_URL, PUSH_ORDER, ResourceType
+from core.manager.xds.rounds import Rounds
+
+
+class Dialect(Protocol):
+    """How requests are read and responses written: delta or state of the world."""
+
+    def decode(self, raw: bytes) -> Request: ...
+
+    def interest(self, request: Request, channel: Channel) -> Interest | None: ...
+
+    def encode(self, response: Response) -> bytes: ...
+
+    def sends_whole(self, type_: ResourceType) -> bool: ...
+
+    def tells_removals(self, type_: ResourceType) -> bool: ...
+
+
+class Stream:
+    """What one proxy is sent. Poll until None after each `receive`, and when the callback of `attach` was called."""
+
+    def __init__(self, *, dialect: Dialect, groups: Sequence[Group], observe: Observer = ignore) -> None:
+        self._dialect = dialect
+        self._observe = observe
+        self._groups = tuple(groups)
+        self._channels = {type_: Channel(type_) for type_ in PUSH_ORDER}
+        self._rounds = Rounds(self._channels, self._groups)
+        self._wake: Callable[[], None] | None = None
+        self._nonces = 0
+        self._unread = True
+        self._stirred = False
+
+    def attach(self, wake: Callable[[], None]) -> None:
+        """Have `wake` called whenever there may be something to poll."""
+        self.detach()
+        self._wake = wake
+        for group in self._groups:
+            group.on_settled(self._news)
+
+    def detach(self) -> None:
+        for group in self._groups:
+            group.off_settled(self._news)
+        self._wake = None
+        self._rest_now()
+
+    def _news(self) -> None:
+        self._stir()
+        if self._wake is not None:
+            self._wake()
+
+    def _stir(self) -> None:
+        self._unread = True
+        if not self._stirred:
+            self._stirred = True
+            self._observe(Stirred())
+
+    def _rest_now(self) -> None:
+        if self._stirred:
+            self._stirred = False
+            self._observe(Quiet())
+
+    def watch(self, groups: Sequence[Group]) -> None:
+        """Follow other groups from now on, because the proxy came into another scope."""
+        wake = self._wake
+        self.detach()
+        self._groups = tuple(groups)
+        self._rounds.watch(self._groups)
+        if wake is not None:
+            self.attach(wake)
+            self._news()
+
+    @property
+    def busy(self) -> bool:
+        """Whether there is news to poll, or anything that was sent waits for an answer."""
+        return self._unread or any(map(Channel.busy, self._channels.values()))
+
+    def status(self) -> StreamStatus:
+        types = tuple(channel.status() for channel in self._channels.values())
+        return StreamStatus(delivered=self._rounds.delivered, types=types)
+
+    def receive(self, raw: bytes) -> bool:
+        """Take a request as it came; one for an unknown type is passed over. Whether there may be something to poll.
+
+        Raises `BadRequest`: end the stream.
+        """
+        request = self._dialect.decode(raw)
+        type_ = BY_URL.get(request.type_url)
+        if type_ is None:
+            return False
+        channel = self._channels[type_]
+        self._stir()
+        self._rounds.look()
+        if request.answers_only and channel.subscribed:
+            self._settle(channel, request)
+        elif (interest := self._dialect.interest(request, channel)) is not None:
+            self._settle(channel, request)
+            self._subscribe(channel, interest)
+        if not self._is_at_rest():
+            return True
+        self._rest()
+        return False
+
+    def poll(self) -> bytes | None:
+        """The next response to write now, made from the newest state; None: nothing until somebody says something."""
+        self._rounds.look()
+        if self._is_at_rest():
+            self._rest()
+            return None
+        self._rounds.refresh()
+        while True:
+            for channel in self._channels.values():
+                if channel.ready() and (response := self._next(channel)) is not None:
+                    return self._dialect.encode(response)
+            if not self._rounds.step():
+                self._rest()
+                return None
+
+    def _is_at_rest(self) -> bool:
+        return self._rounds.at_rest() and not any(map(Channel.ready, self._channels.values()))
+
+    def _rest(self) -> None:
+        self._unread = False
+        if not any(map(Channel.busy, self._channels.values())):
+            self._rounds.note_rest()
+            self._rest_now()
+
+    def _settle(self, channel: Channel, request: Request) -> None:
+        flight = channel.flight
+        if flight is None or request.nonce != flight.nonce:
+            return
+        event = channel.accept(flight) if request.error is None else channel.refuse(flight, request.error)
+        self._rounds.settled(channel.type, flight.batch)
+        if event is not None:
+            self._observe(event)
+
+    def _subscribe(self, channel: Channel, interest: Interest) -> None:
+        channel.subscribed = True
+        channel.named = channel.named or interest.named
+        if interest.wildcard and not channel.wildcard:
+            # An empty set is answered too: Envoy goes on to listeners only then.
+            channel.wildcard = channel.greet = True
+            self._rounds.start_over(channel.type)
+        elif channel.wildcard and not interest.wildcard:
+            channel.narrow()
+        channel.drop(interest.dropped)
+        channel.add(interest.added)
+        channel.recall(self._believable(channel, interest))
+        self._rounds.offer(channel.type, interest.added)
+        if channel.wildcard:
+            self._rounds.offer(channel.type, interest.dropped)
+        if interest.repeat and not channel.busy():
+            self._rounds.repeat(channel.type)
+
+    def _believable(self, channel: Channel, interest: Interest) -> dict[str, str]:
+        # Endpoints from before their cluster was replaced do not count.
+        is_stale = self._rounds.is_cold if channel.type is ResourceType.ENDPOINTS else lambda _: False
+        return {name: version for name, version in interest.versions.items() if not is_stale(name)}
+
+    def _next(self, channel: Channel) -> Response | None:
+        while (batch := channel.next_batch()) is not None:
+            if not self._dialect.tells_removals(channel.type):
+                batch = channel.without_removed(batch)
+                if not batch:
+                    continue
+            self._nonces += 1
+            generation, whole = self._rounds.generation_of(channel.type), self._dialect.sends_whole(channel.type)
+            flight = Flight(str(self._nonces), batch, generation, whole)
+            channel.send(flight)
+            return self._response(channel, flight)
+        return None
+
+    def _response(self, channel: Channel, flight: Flight) -> Response:
+        changed = [resource for resource in flight.batch.values() if resource is not None]
+        kept = [resource for name, resource in channel.held.items() if name not in flight.batch] if flight.whole else []
+        if channel.type is ResourceType.CLUSTER:
+            # What is kept may undo what was taken of a response that was refused.
+            undone = [resource for resource in kept if resource.name in channel.unsure]
+            self._rounds.clusters_sent(resource.name for resource in (*changed, *undone))
+        return Response(
+            type=channel.type,
+            version=str(flight.generation),
+            nonce=flight.nonce,
+            resources=kept + changed,
+            removed=[] if flight.whole else [name for name, resource in flight.batch.items() if resource is None],
+        )
