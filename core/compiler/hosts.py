@@ -26,7 +26,6 @@ def service_host(inputs: Inputs, scope: Scope, host: str, port: int) -> RouteCon
     return RouteConfiguration(name, (VirtualHost(name, ("*",), routes(inputs, scope, host, port)),))
 
 
-@derived
 def port_host(inputs: Inputs, scope: Scope, host: str, port: int) -> VirtualHost | None:
     """The virtual host of one host in the route configuration of a port."""
     service = service_for(inputs, scope.namespace, host)
@@ -40,7 +39,6 @@ def port_host(inputs: Inputs, scope: Scope, host: str, port: int) -> VirtualHost
     return VirtualHost(names.host_port(host, port), domains, found)
 
 
-@derived
 def proxy_hosts(inputs: Inputs, scope: Scope, host: str) -> tuple[VirtualHost, ...]:
     """The virtual hosts of one host, one for each port, in the route configuration of the HTTP forward proxy."""
     service = service_for(inputs, scope.namespace, host)
@@ -100,8 +98,16 @@ def _names(inputs: Inputs, scope: Scope, host: str, service: Service | None) -> 
     if service is None:
         return (host,)
     candidates = dict.fromkeys((host, *_short(inputs, scope, service), *service.aliases, *service.addresses))
-    owners = ((name, service_for(inputs, scope.namespace, name)) for name in candidates)
-    return tuple(name for name, owner in owners if owner is None or owner.key == service.key)
+    return tuple(name for name in candidates if _means(inputs, scope, name, service))
+
+
+def _means(inputs: Inputs, scope: Scope, name: str, service: Service) -> bool:
+    """Whether to these callers `name` is this service, and no other that claims it as well."""
+    claims = inputs.services_by_host.get(name)
+    if claims in ((), (service.key,)):
+        return True
+    owner = service_for(inputs, scope.namespace, name)
+    return owner is not None and owner.key == service.key
 
 
 def _short(inputs: Inputs, scope: Scope, service: Service) -> tuple[str, ...]:
@@ -123,7 +129,6 @@ def other_hosts(inputs: Inputs, port: int) -> VirtualHost:
     return VirtualHost("allow_any", ("*",), (tunnel, forward) if port == ANY_PORT else (forward,))
 
 
-@derived
 def hosts_at(inputs: Inputs, scope: Scope, host: str, port: int) -> tuple[VirtualHost, ...]:
     """All virtual hosts that one host has in the route configuration of `port`."""
     if port == ANY_PORT:

@@ -2,7 +2,6 @@
 
 from core.compiler import names
 from core.compiler.inputs import Inputs
-from core.incremental import derived
 from core.model.protocol import Protocol
 from core.model.service import Port, Service, WorkloadKey
 from core.model.workload import AppPort
@@ -11,7 +10,6 @@ from core.view.route import ForwardTo, Route, RouteConfiguration, VirtualHost, W
 from core.view.upstream import HttpVersion, ServiceRef, Static, Upstream
 
 
-@derived
 def inbound_listeners(inputs: Inputs, key: WorkloadKey) -> tuple[Listener, ...]:
     """One listener for each port on which some service expects this workload."""
     workload = inputs.workloads.get(key)
@@ -29,7 +27,6 @@ def inbound_listeners(inputs: Inputs, key: WorkloadKey) -> tuple[Listener, ...]:
     )
 
 
-@derived
 def inbound_upstreams(inputs: Inputs, key: WorkloadKey) -> tuple[Upstream, ...]:
     """The application behind each inbound listener."""
     timeout = inputs.mesh.connect_timeout

@@ -7,6 +7,7 @@ Only `World` writes here; derived functions read.
 import zlib
 from collections import Counter
 from collections.abc import Iterator
+from functools import lru_cache
 
 from core.incremental import Graph, Multimap, Table
 from core.ir.routing import RouteRule
@@ -22,7 +23,7 @@ ANY_PORT = 0
 Path = tuple[int, ...]
 """A place in the directory of hosts: a port, and as many branches as one went down."""
 
-_DEPTH = 4
+_DEPTH = 3
 _FAN_OUT_BITS = 3
 
 
@@ -109,6 +110,7 @@ class Inputs:
         self._mesh.put("", mesh)
 
 
+@lru_cache(maxsize=16384)
 def wildcards(host: str) -> tuple[str, ...]:
     """The wildcard hosts that cover `host`, most specific first: one key for each suffix, and "*".
 

@@ -27,13 +27,11 @@ def fixed_upstreams(inputs: Inputs) -> tuple[Upstream, ...]:
     )
 
 
-@derived
 def tunnel_upstream(inputs: Inputs, port: int) -> Upstream:
     """From the HTTP forward proxy into the listener that serves all HTTP hosts of a port."""
     return _tunnel(names.tunnel(port), names.listener("0.0.0.0", port))
 
 
-@derived
 def tunnel_listener(inputs: Inputs, port: int) -> Listener:
     """Serves what arrives in tunnels to HTTP services on `port`, by the same rules as everything else."""
     return Listener(
@@ -45,7 +43,6 @@ def tunnel_listener(inputs: Inputs, port: int) -> Listener:
     )
 
 
-@derived
 def sniffed_upstreams(inputs: Inputs, namespace: str, host: str) -> tuple[Upstream, ...]:
     """From the HTTP forward proxy into the listeners of a host's undeclared ports."""
     return tuple(
@@ -55,7 +52,6 @@ def sniffed_upstreams(inputs: Inputs, namespace: str, host: str) -> tuple[Upstre
     )
 
 
-@derived
 def sniffed_listeners(inputs: Inputs, namespace: str, host: str) -> tuple[Listener, ...]:
     """Serves what arrives in tunnels to a host's undeclared ports: HTTP by its rules, anything else as bytes."""
     return tuple(
@@ -75,7 +71,6 @@ def _tunnel(name: str, listener: str) -> Upstream:
     return Upstream(name=name, endpoints=Internal(listener))
 
 
-@derived
 def forward_proxy(inputs: Inputs, key: WorkloadKey) -> Listener | None:
     """The HTTP forward proxy on the workload's own address."""
     workload = inputs.workloads.get(key)

@@ -23,7 +23,6 @@ def service_for(inputs: Inputs, namespace: str, host: str) -> Service | None:
     return min(services, key=lambda s: (s.key.namespace != namespace, s.created, s.key), default=None)
 
 
-@derived
 def route_rule_for(inputs: Inputs, namespace: str, host: str) -> RouteRule | None:
     """The one rule for calls from sidecars in `namespace` to `host`; rules for the same host are not merged.
 
@@ -81,19 +80,19 @@ def policy_for(inputs: Inputs, namespace: str, key: ServiceKey) -> Policy:
     Looked for in the caller's namespace, then the service's, then the root namespace; the first that has any for the
     host decides, with its most specific host (Istio `DestinationRule`).
     """
-    root = inputs.mesh.root_namespace
-    for owner in dict.fromkeys((namespace, key.namespace, root)):
-        for pattern in (key.host, *wildcards(key.host)):
-            found = [
-                policy
-                for config in inputs.policies_by_host.get(pattern)
-                if config.namespace == owner
-                and (policy := inputs.policies.get(config))
-                and _visible(policy.visible_to, policy.origin, namespace)
-            ]
-            if found:
+    candidates = [_policies_at(inputs, namespace, pattern) for pattern in (key.host, *wildcards(key.host))]
+    if not any(candidates):
+        return NO_POLICY
+    for owner in dict.fromkeys((namespace, key.namespace, inputs.mesh.root_namespace)):
+        for policies in candidates:
+            if found := [policy for policy in policies if policy.origin.config.namespace == owner]:
                 return _merge(sorted(found, key=_policy_rank))
     return NO_POLICY
+
+
+def _policies_at(inputs: Inputs, namespace: str, pattern: str) -> list[DestinationPolicy]:
+    found = [inputs.policies.get(config) for config in inputs.policies_by_host.get(pattern)]
+    return [policy for policy in found if policy and _visible(policy.visible_to, policy.origin, namespace)]
 
 
 def _policy_rank(policy: DestinationPolicy) -> tuple[float, ConfigKey]:

@@ -6,7 +6,6 @@ from typing import TypeVar
 from core.compiler import names
 from core.compiler.inputs import Inputs
 from core.compiler.precedence import Policy, effective, policy_for
-from core.incremental import derived
 from core.ir.traffic import INHERIT_ALL, Balance, ConnectionPool, LoadBalancer, Subset, TrafficPolicy
 from core.ir.values import Inherit
 from core.model.config import Origin
@@ -25,7 +24,6 @@ from core.view.upstream import (
 T = TypeVar("T")
 
 
-@derived
 def upstreams(inputs: Inputs, namespace: str, key: ServiceKey) -> tuple[Upstream, ...]:
     """All upstreams of a service as callers in `namespace` see it; UDP ports have none."""
     service = inputs.services.get(key)
@@ -86,7 +84,6 @@ def _http_version(protocol: Protocol, pool: ConnectionPool) -> HttpVersion:
     return "http1"
 
 
-@derived
 def load_assignments(inputs: Inputs, namespace: str, key: ServiceKey) -> tuple[LoadAssignment, ...]:
     """The endpoints of every upstream of a service, in the order of `upstreams`."""
     service = inputs.services.get(key)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from envoy.config.cluster.v3 import circuit_breaker_pb2, cluster_pb2
 from envoy.config.core.v3 import address_pb2, base_pb2
 from envoy.config.endpoint.v3 import endpoint_components_pb2, endpoint_pb2
-from envoy.config.route.v3 import route_components_pb2
+from envoy.config.route.v3 import route_components_pb2, route_pb2
 from envoy.extensions.retry.host.previous_hosts.v3 import previous_hosts_pb2
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.struct_pb2 import ListValue, Struct, Value
@@ -26,7 +26,7 @@ from core.ir.traffic import UNLIMITED, ConnectionPool
 from core.ir.values import DEFAULT_RETRY
 from core.model.service import Locality
 from core.view.listener import FilterChain, HttpChain, Listener, NamedRoutes, Socket, TcpChain
-from core.view.route import ForwardTo, Route, RouteConfiguration, VirtualHost, WeightedUpstream
+from core.view.route import ForwardTo, Route, RouteConfiguration, Tunnel, VirtualHost, WeightedUpstream
 from core.view.upstream import Discovered, Endpoint, LoadAssignment, LocalityEndpoints, ServiceRef, Upstream
 
 PLACE = Locality("r1", "z1")
@@ -145,7 +145,21 @@ def bare_assignment(value: LoadAssignment) -> bytes:
 
 
 def bare_virtual_host(value: VirtualHost) -> bytes:
-    (route,) = value.routes
+    return serialised(bare_host(value))
+
+
+def bare_host(value: VirtualHost) -> route_components_pb2.VirtualHost:
+    return route_components_pb2.VirtualHost(
+        name=value.name,
+        domains=value.domains,
+        routes=[bare_route(route) for route in value.routes],
+        include_request_attempt_count=True,
+    )
+
+
+def bare_route(route: Route) -> route_components_pb2.Route:
+    if isinstance(route.action, Tunnel):
+        return bare_tunnel(route.name, route.action.upstream)
     assert isinstance(route.action, ForwardTo)
     retry = route_components_pb2.RetryPolicy(
         retry_on="connect-failure,refused-stream,unavailable,cancelled",
@@ -162,21 +176,26 @@ def bare_virtual_host(value: VirtualHost) -> bytes:
         timeout=Duration(),
         retry_policy=retry,
     )
-    return serialised(
-        route_components_pb2.VirtualHost(
-            name=value.name,
-            domains=value.domains,
-            routes=[
-                route_components_pb2.Route(
-                    name=route.name,
-                    match=route_components_pb2.RouteMatch(prefix="/"),
-                    route=action,
-                    decorator=route_components_pb2.Decorator(operation=route.operation),
-                )
-            ],
-            include_request_attempt_count=True,
-        )
+    return route_components_pb2.Route(
+        name=route.name,
+        match=route_components_pb2.RouteMatch(prefix="/"),
+        route=action,
+        decorator=route_components_pb2.Decorator(operation=route.operation),
     )
+
+
+def bare_tunnel(name: str, upstream: str) -> route_components_pb2.Route:
+    connect = route_components_pb2.RouteAction.UpgradeConfig(upgrade_type="CONNECT")
+    connect.connect_config.SetInParent()
+    action = route_components_pb2.RouteAction(cluster=upstream, timeout=Duration(), upgrade_configs=[connect])
+    match = route_components_pb2.RouteMatch()
+    match.connect_matcher.SetInParent()
+    return route_components_pb2.Route(name=name, match=match, route=action)
+
+
+def bare_configuration(value: RouteConfiguration) -> bytes:
+    hosts = [bare_host(host) for host in value.virtual_hosts]
+    return packed(route_pb2.RouteConfiguration(name=value.name, virtual_hosts=hosts))
 
 
 def encode_virtual_host(value: VirtualHost) -> bytes:
