@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 LONGEST_FILE = 400
+LONGEST_TEST = 700
 EMPTY_NAMES = {"utils", "util", "helpers", "helper", "common", "base", "misc"}
 NOT_PACKAGES = {"tests", "docs", "examples", "requirements", "changelog.d"}
 
@@ -52,9 +53,10 @@ def repeats_its_folder(path: Path) -> bool:
 
 
 def test_files_stay_small(root: Path, tracked: tuple[Path, ...]) -> None:
-    """A Python file above 400 lines has two purposes; find the seam."""
-    lengths = {str(p.relative_to(root)): len(p.read_text().splitlines()) for p in tracked if p.suffix == ".py"}
-    assert {name: lines for name, lines in lengths.items() if lines > LONGEST_FILE} == {}
+    """A Python file above 400 lines has two purposes; find the seam. A table of small tests may be longer."""
+    lengths = {p.relative_to(root): len(p.read_text().splitlines()) for p in tracked if p.suffix == ".py"}
+    limits = {name: LONGEST_TEST if name.parts[0] == "tests" else LONGEST_FILE for name in lengths}
+    assert {str(name): lines for name, lines in lengths.items() if lines > limits[name]} == {}
 
 
 def test_documents_link_to_what_is_here(root: Path, tracked: tuple[Path, ...]) -> None:
