@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 import msgspec
 import pytest
-from hypothesis import event, given
+from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from core.manager.xds.group import Group, settle
@@ -197,6 +197,7 @@ def world_has_bad(world: World, type_: ResourceType) -> bool:
 
 
 @pytest.mark.parametrize("wire", WIRES, ids=lambda wire: type(wire).__name__)
+@settings(max_examples=max(500, settings().max_examples))
 @given(actions=actions)
 def test_a_proxy_is_never_led_astray_and_ends_with_what_there_is(wire: Wire, actions: list[Action]) -> None:
     """At no moment an accepted route leads to a cluster that does not serve, two responses of a type are under way, or

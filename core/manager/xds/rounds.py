@@ -165,7 +165,7 @@ class Rounds:
         stays = self._retire(_LISTENER)
         yield from self._until(_LISTENER, _ROUTES, _SECRET)
 
-        self._withheld = any(self._doomed.values()) and (stays or self._may_live_on_old() or self._is_awaiting())
+        self._withheld = any(self._doomed.values()) and (stays or self._may_live_on_old())
         for types in () if self._withheld else _REMOVALS:
             for type_ in types:
                 self._retire(type_)
@@ -241,11 +241,6 @@ class Rounds:
             or bool(self._channels[_ROUTES].refused)
             or any(self._newest(_SECRET, name) is not None for name in self._channels[_SECRET].refused)
         )
-
-    def _is_awaiting(self) -> bool:
-        """Whether the proxy waits for something that only the next round brings."""
-        missing = any(self._channels[type_].missing for type_ in (_LISTENER, _ROUTES, _SECRET))
-        return missing and self._is_behind()
 
     def note_rest(self) -> None:
         """Nothing is to be sent, and everything is answered: the newest has been delivered."""
