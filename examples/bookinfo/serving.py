@@ -7,6 +7,7 @@ headers that tie a trace together, and the ones rules match on, are passed on by
 import json
 import os
 import socketserver
+import sys
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
@@ -52,6 +53,11 @@ def serve(answer: Callable[[str, Headers], Answer]) -> None:
 
     class Server(ThreadingHTTPServer):
         request_queue_size = 128
+
+        def handle_error(self, request: object, client_address: object) -> None:
+            """A caller that gave up (a timeout in a rule) is no news."""
+            if not isinstance(sys.exception(), ConnectionError):
+                super().handle_error(request, client_address)  # type: ignore[arg-type]
 
         def server_bind(self) -> None:
             """Without the name look-up of `HTTPServer`: nobody knows the names of loopback addresses."""

@@ -22,6 +22,7 @@ class ManagerProgram:
         self._log = log
         self._lifeline = lifeline
         self._said: list[str] = []
+        self._was_ready = False
         self.ready = asyncio.Event()
 
     async def start(self) -> Process:
@@ -35,10 +36,16 @@ class ManagerProgram:
 
     async def examine(self, exit: Exit) -> dict[str, object]:
         self.ready.clear()
-        return {"reason": " ".join(self._said[-4:])}
+        effect = "; traffic flows on" if self._was_ready else ""
+        # Whoever was killed did not say why; its last words are about something else.
+        reason = " ".join(self._said[-4:]) if exit.status > 0 else ""
+        return {"reason": reason, "effect": effect}
 
     def _hear(self, line: str) -> None:
         if line == "ready":
+            if self._was_ready:
+                self._log("manager.back")
+            self._was_ready = True
             self.ready.set()
             return
         self._said.append(line)

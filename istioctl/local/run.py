@@ -12,26 +12,29 @@ import msgspec
 
 from core.diagnostics import Diagnostic, has_errors
 from core.errors import MeshError, Misconfigured
+from core.kinds.registry import lower
 from core.manager.api import SOCKET
+from core.manager.paths import xds_socket
 from core.manager.settings import Scalar
 from core.manager.settings import Settings as ManagerSettings
+from core.model.config import Document
+from core.model.mesh import Mesh
 from core.model.service import WorkloadKey
-from istioctl.local.fleet import Fleet, fleet
+from istioctl.local.announce import Announcer
+from istioctl.local.fleet import Fleet, Places, fleet
 from istioctl.local.manager import ManagerProgram
-from istioctl.local.talk import Talk
+from istioctl.local.talk import Talk, sentence
+from platforms.local.codes import Code
 from platforms.local.decode import load
 from platforms.local.mesh import LEDGER, follow_plans
-from platforms.local.plan import Plan
+from platforms.local.meshfile import MeshFile
 from platforms.local.registry import FileRegistry
 from platforms.local.settings import Settings as LocalSettings
 from platforms.local.slots import claimed
 from proxy import binary
-from proxy.agent import Host
+from proxy.agent import SOCKET_PATH_LIMIT, Host
 from proxy.lifeline import Lifeline, lifeline
 from proxy.supervise import Pace, Restart, Supervisor
-
-_PATIENCE = 30.0
-"""Seconds until a mesh that is not ready is reported; it goes on trying."""
 
 _PACE = Pace(cap=2.0)
 """A Manager or a proxy that ends is back within 2 s, however often."""
@@ -51,10 +54,12 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
 
 async def up(options: Options, talk: Talk) -> None:
     """Runs until SIGINT or SIGTERM. Raises `Misconfigured` when the mesh cannot run here."""
-    check(options.mesh_file)
+    described = check(options.mesh_file)
+    _check_room(described, options.state)
     envoy = await asyncio.to_thread(binary.find, options.envoy)
     with claimed(options.slot) as slot, _state(options), lifeline() as line:
-        talk.line("mesh", f"{envoy}; slot {slot}; state in {options.state}")
+        talk.line("mesh", f"{options.mesh_file}: {_size(described)}; slot {slot}; state in {options.state}")
+        talk.line("envoy", f"{envoy.version}, {envoy.path}")
         host = Host(envoy=envoy, lifeline=line, log=talk.event, output=talk.line, pace=_PACE)
         stop = _stop_signal()
         async with (
@@ -62,18 +67,44 @@ async def up(options: Options, talk: Talk) -> None:
             _plans(options, slot, talk) as registry,
             _agents(options, host, talk) as agents,
         ):
-            await _until(stop, _run(agents, registry, manager, talk))
-    talk.line(
-        "mesh", "stopped; nothing is left behind" if not options.keep else f"stopped; rules are in {options.state}"
-    )
+            announcer = Announcer(manager, agents, talk, state=options.state)
+            await _until(stop, _run(agents, registry, announcer))
+            talk.line("mesh", "stopping")
+    kept = f"rules are kept in {options.state}; start again with --keep to find them"
+    talk.line("mesh", f"stopped; {kept if options.keep else 'nothing is left behind'}")
 
 
-def check(mesh_file: Path) -> None:
-    """Raises `Misconfigured` with everything that is wrong with the mesh file."""
+def check(mesh_file: Path) -> MeshFile:
+    """What the mesh file says. Raises `Misconfigured` with everything that is wrong with it."""
     decoded = load(mesh_file)
-    if has_errors(decoded.diagnostics):
-        found = "\n".join(str(diagnostic) for diagnostic in decoded.diagnostics)
-        raise Misconfigured(f"{mesh_file} describes no mesh\n{found}", fix="correct the file; nothing was started")
+    if decoded.file is not None and not has_errors(decoded.diagnostics):
+        return decoded.file
+    found = "\n".join(str(diagnostic) for diagnostic in decoded.diagnostics)
+    if any(diagnostic.code == Code.UNREADABLE for diagnostic in decoded.diagnostics):
+        fix = "name the file that describes your mesh; examples/bookinfo/mesh.yaml is one to begin with"
+        raise Misconfigured(f"no mesh file\n{found}", fix=fix)
+    raise Misconfigured(f"{mesh_file} describes no mesh\n{found}", fix="correct the file; nothing was started")
+
+
+def _check_room(described: MeshFile, state: Path) -> None:
+    """Raises `Misconfigured` when the sockets of a workload would have too long a path (unix(7), `sun_path`)."""
+    for key in _workloads(described):
+        longest = state / "proxies" / xds_socket(state, key).name / "admin.sock"
+        if (excess := len(bytes(longest)) - SOCKET_PATH_LIMIT) > 0:
+            text = f"the state directory {state} is {excess} bytes too long for the unix socket of {key}"
+            raise Misconfigured(text, fix="give a shorter --state-dir")
+
+
+def _workloads(described: MeshFile) -> list[WorkloadKey]:
+    return [key for service in described.services for each in service.workloads for key in service.replicas(each)]
+
+
+def _size(described: MeshFile) -> str:
+    return f"{_count(len(described.services), 'service')}, {_count(len(_workloads(described)), 'workload')}"
+
+
+def _count(number: int, of: str) -> str:
+    return f"{number} {of}{'' if number == 1 else 's'}"
 
 
 def _stop_signal() -> asyncio.Event:
@@ -151,83 +182,63 @@ async def _manager(options: Options, slot: int, talk: Talk, line: Lifeline) -> A
     settings = ManagerSettings(state=options.state, platform="local", options=local)
     program = ManagerProgram(settings, log=talk.event, lifeline=line)
     supervisor = Supervisor(program, restart=Restart.ALWAYS, log=talk.event, pace=_PACE)
-    running = asyncio.create_task(supervisor.run(grace=3.0), name="manager")
-    try:
-        yield program
-    finally:
-        running.cancel()
-        await asyncio.wait({running})
+    async with asyncio.TaskGroup() as group:
+        running = group.create_task(supervisor.run(grace=3.0), name="manager")
+        try:
+            yield program
+        finally:
+            running.cancel()
 
 
 @contextlib.asynccontextmanager
 async def _plans(options: Options, slot: int, talk: Talk) -> AsyncIterator[FileRegistry]:
     settings = LocalSettings(mesh_file=options.mesh_file, state=options.state, slot=slot, slot_held=True)
-
-    def report(diagnostics: tuple[Diagnostic, ...]) -> None:
-        for diagnostic in diagnostics:
-            talk.line("mesh file", str(diagnostic))
-
-    async with follow_plans(settings, report=report) as registry:
+    reading = Reading(talk)
+    async with follow_plans(settings, report=reading.report, read=reading.read) as registry:
         yield registry
+
+
+class Reading:
+    """Tells what is wrong with the mesh file whenever it was read, and when it is good again."""
+
+    def __init__(self, talk: Talk) -> None:
+        self._talk = talk
+        self._was_bad = False
+
+    def report(self, diagnostics: tuple[Diagnostic, ...]) -> None:
+        for diagnostic in diagnostics:
+            self._talk.line("mesh file", str(diagnostic))
+        is_bad = has_errors(diagnostics)
+        if is_bad:
+            self._talk.line("mesh file", "changes nothing until it is corrected; the last good version stays in force")
+        elif self._was_bad:
+            self._talk.line("mesh file", "in order again")
+        self._was_bad = is_bad
+
+    async def read(self, documents: tuple[Document, ...]) -> None:
+        """What is wrong with each document by itself; what is wrong between them, `istioctl get -o wide` shows."""
+        for document in documents:
+            for diagnostic in lower(document, Mesh()).diagnostics:
+                self._talk.line("mesh file", f"{document.source}: {diagnostic}")
 
 
 @contextlib.asynccontextmanager
 async def _agents(options: Options, host: Host, talk: Talk) -> AsyncIterator[Fleet]:
     def ended(key: WorkloadKey, error: MeshError) -> None:
-        talk.line(str(key), f"does not run: {error} {error.fix}")
+        talk.line(str(key), f"does not run: {sentence(str(error))} {sentence(error.fix)}")
 
-    home = options.mesh_file.resolve().parent
-    async with fleet(host, root=options.state, home=home, ended=ended) as agents:
+    places = Places(root=options.state, home=options.mesh_file.resolve().parent)
+    async with fleet(host, places, ended=ended) as agents:
         yield agents
 
 
-async def _run(agents: Fleet, registry: FileRegistry, manager: ManagerProgram, talk: Talk) -> None:
+async def _run(agents: Fleet, registry: FileRegistry, announcer: Announcer) -> None:
     """Follows the mesh file; says when all of it is ready."""
     watching: asyncio.Task[None] | None = None
-    try:
+    async with asyncio.TaskGroup() as group:
         async for plan in registry.plans():
+            announcer.changed(plan)
             await agents.follow(plan)
             if watching is not None:
                 watching.cancel()
-            watching = asyncio.create_task(_announce(agents, plan, manager, talk))
-    finally:
-        if watching is not None:
-            watching.cancel()
-
-
-async def _announce(agents: Fleet, plan: Plan, manager: ManagerProgram, talk: Talk) -> None:
-    await manager.ready.wait()
-    talk.line("manager", f"ready after {talk.elapsed():.1f} s")
-    waits = [_ready(agents, workload.key, workload.address, talk) for workload in plan.workloads]
-    ready = sum(await asyncio.gather(*waits))
-    talk.line(
-        "mesh", f"{ready} of {len(plan.workloads)} workloads ready after {talk.elapsed():.1f} s. Ctrl-C stops all."
-    )
-    for line in _hints(plan):
-        talk.line("", line)
-
-
-async def _ready(agents: Fleet, key: WorkloadKey, address: str, talk: Talk) -> bool:
-    agent = agents.agents.get(key)
-    if agent is None:
-        return False
-    try:
-        await agent.wait_ready(_PATIENCE)
-    except MeshError as error:
-        talk.line(str(key), f"not ready: {error} {error.fix}")
-        return False
-    talk.line(str(key), f"ready at {address}")
-    return True
-
-
-def _hints(plan: Plan) -> tuple[str, ...]:
-    """A call that works from here, seen from the first workload."""
-    if not plan.workloads or not plan.services:
-        return ()
-    workload, service = plan.workloads[0], plan.services[-1]
-    proxy = f"http://{workload.address}:{workload.capture.http_proxy_port}"
-    port = service.ports[0].number
-    return (
-        f"call as {workload.key}:  curl -x {proxy} http://{service.name}.{service.key.namespace}:{port}/",
-        "change where calls go:  istioctl apply -f rule.yaml",
-    )
+            watching = group.create_task(announcer.announce(plan))

@@ -1,18 +1,20 @@
 """What a person sees while a mesh runs here: short lines with what happened, to whom, and what to do about it."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from istioctl.output import say
 
 _TOLD = {
-    "envoy.exited": "Envoy ended ({how}): {reason}. Starting it again. {fix}",
+    "agent.recovered": "runs after all",
+    "envoy.exited": "Envoy ended ({how}). Starting it again. {reason} {fix}",
     "envoy.unstartable": "Envoy cannot start: {reason} {fix}",
     "envoy.port_taken": "{reason} {fix}",
     "application.exited": "{command} ended ({how}). Starting it again.",
     "application.ended": "{command} ended ({how}).",
     "application.unstartable": "cannot start: {reason} {fix}",
-    "manager.exited": "ended ({how}); traffic flows on. Starting it again. {reason}",
+    "manager.exited": "ended ({how}){effect}. Starting it again. {reason}",
+    "manager.back": "ready again",
     "manager.unstartable": "cannot start: {reason} {fix}",
 }
 """Events that a person should hear of, and in which words. All others are silent."""
@@ -29,14 +31,26 @@ class Talk:
         words = _TOLD.get(event)
         if words is not None:
             name = str(fields.get("workload", event.partition(".")[0]))
-            self.line(name, " ".join(words.format_map(_Fields(fields)).split()))
+            spoken = {key: sentence(str(fields.get(key, ""))) for key in ("reason", "fix")}
+            self.line(name, " ".join(words.format_map(_Fields(fields | spoken)).split()))
 
     def line(self, name: str, text: str) -> None:
         say(f"{name:<28} {text}")
 
+    def text(self, lines: Iterable[str]) -> None:
+        """Something to read or to copy, which belongs to no part of the mesh."""
+        for line in lines:
+            say(line)
+
     def elapsed(self) -> float:
         """Seconds since the start."""
         return self._clock() - self._began
+
+
+def sentence(text: str) -> str:
+    """`text` ended like one, so that another can follow."""
+    stripped = text.strip()
+    return f"{stripped}." if stripped and stripped[-1] not in ".!?:" else stripped
 
 
 class _Fields(dict[str, object]):

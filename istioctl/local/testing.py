@@ -1,4 +1,4 @@
-"""`istioctl up` as a user runs it: a process of its own, driven by signals, files, commands and calls. For tests only."""
+"""`istioctl up` as a user runs it: a process of its own, driven by signals, files, commands and calls. For tests."""
 
 import http.client
 import os
@@ -15,7 +15,7 @@ from typing import Self, TypeVar
 
 import msgspec
 
-from proxy.testing import alive
+from proxy.testing.processes import alive
 
 T = TypeVar("T")
 
@@ -25,13 +25,14 @@ _MARK = "PISTIO_TEST_RUN"
 _PROXY_PORT = 15007
 
 
-_APPLICATION = '''\
+_APPLICATION = """\
 import os
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
 
     def do_GET(self):
         text = os.environ["SAYS"].encode()
@@ -50,11 +51,11 @@ class Server(ThreadingHTTPServer):
 
 
 Server((os.environ["APP_IP"], int(os.environ["PORT"])), Handler).serve_forever()
-'''
+"""
 
 
 class MeshFile:
-    """A small mesh on file, to be edited while it runs: a caller, and a service in two versions that say who they are."""
+    """A small mesh on file, to be edited while it runs: a caller, and a service whose two versions say who they are."""
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / "mesh.yaml"
@@ -93,7 +94,7 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 class Up:
-    """A running `istioctl up`. A context manager: leaving it kills what is left, so that a failed test leaves nothing."""
+    """A running `istioctl up`. A context manager: leaving it kills what is left, also after a failed test."""
 
     def __init__(self, mesh_file: Path, *, state: Path, arguments: tuple[str, ...] = (), **environment: str) -> None:
         self.state = state

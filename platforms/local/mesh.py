@@ -15,7 +15,7 @@ from platforms.local.addresses import Allocator
 from platforms.local.config_store import SqliteConfigStore, open_store
 from platforms.local.ledger import Ledger
 from platforms.local.locator import FileLocator
-from platforms.local.registry import FileRegistry, Report, log_findings
+from platforms.local.registry import Apply, FileRegistry, Report, log_findings
 from platforms.local.seed import Seeder
 from platforms.local.settings import Settings
 from platforms.local.slots import claimed
@@ -62,22 +62,25 @@ async def open_mesh(
                 yield LocalMesh(platform=platform, registry=registry, config=store, slot=slot)
 
 
+async def _keep_nothing(documents: tuple[Document, ...]) -> None:
+    """Documents are the Manager's business."""
+
+
 @contextlib.asynccontextmanager
-async def follow_plans(settings: Settings, *, report: Report = log_findings) -> AsyncIterator[FileRegistry]:
+async def follow_plans(
+    settings: Settings, *, report: Report = log_findings, read: Apply = _keep_nothing
+) -> AsyncIterator[FileRegistry]:
     """The mesh file alone, for who launches its applications beside a Manager in another process: no store, no seeding.
 
-    Addresses are the same as the Manager's, by the ledger in the state directory. Raises as `open_mesh`.
+    Addresses are the same as the Manager's, by the ledger in the state directory. `read` gets the further documents
+    of every good reading. Raises as `open_mesh`.
     """
     assert settings.slot is not None
     ledger = Ledger(_state_directory(settings.state) / LEDGER)
     quiet = msgspec.structs.replace(settings, probe_interval=None)
-    registry = FileRegistry(quiet, Allocator(settings.slot, ledger=ledger), report=report, apply=_keep_nothing)
+    registry = FileRegistry(quiet, Allocator(settings.slot, ledger=ledger), report=report, apply=read)
     async with _following(registry):
         yield registry
-
-
-async def _keep_nothing(documents: tuple[Document, ...]) -> None:
-    """Documents are the Manager's business."""
 
 
 def _slot(settings: Settings) -> contextlib.AbstractContextManager[int]:

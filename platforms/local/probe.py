@@ -54,10 +54,10 @@ class Prober:
         """Quickly at first, so that a starting application is seen at once; slower when that takes long."""
         pause = min(self._first_interval, interval)
         while True:
-            accepts = all([await _accepts(*target) for target in targets])
-            if accepts:
+            answers = all([await accepts(*target) for target in targets])
+            if answers:
                 pause = interval
-            self._note(key, Health.HEALTHY if accepts else self._failed(key))
+            self._note(key, Health.HEALTHY if answers else self._failed(key))
             await asyncio.sleep(pause)
             pause = min(pause * _GROWTH, interval)
 
@@ -71,7 +71,8 @@ class Prober:
             self._changed(key)
 
 
-async def _accepts(address: str, port: int) -> bool:
+async def accepts(address: str, port: int) -> bool:
+    """Whether somebody takes a TCP connection there."""
     try:
         async with asyncio.timeout(_CONNECT_TIMEOUT):
             _, writer = await asyncio.open_connection(address, port)

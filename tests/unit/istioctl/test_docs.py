@@ -12,9 +12,12 @@ from istioctl.cli import COMMANDS, app
 
 Run = Callable[..., Result]
 
-DOCS = Path(__file__).parents[3] / "docs"
+ROOT = Path(__file__).parents[3]
+DOCS = ROOT / "docs"
 HOW_TO = (DOCS / "how-to" / "first-rule.md").read_text()
 REFERENCE = (DOCS / "reference" / "istioctl.md").read_text()
+OTHERS = (ROOT / "README.md").read_text() + (ROOT / "examples" / "bookinfo" / "README.md").read_text()
+COMMAND_LINE = re.compile(r"^\$ (?:\.venv/bin/)?istioctl (.*?)(?: +#.*)?$", re.MULTILINE)
 
 
 def blocks(text: str, language: str) -> list[str]:
@@ -45,10 +48,12 @@ def test_the_mistake_of_the_how_to_is_reported_as_printed(
     assert result.stdout in REFERENCE
 
 
-@pytest.mark.parametrize("line", re.findall(r"^\$ istioctl (.*)$", HOW_TO + REFERENCE, re.MULTILINE))
+@pytest.mark.parametrize("line", COMMAND_LINE.findall(HOW_TO + REFERENCE + OTHERS))
 def test_command_lines_in_the_documents_parse(line: str, parse: Callable[[str], str]) -> None:
-    """Every command and option that is shown exists."""
+    """Every command and option that is shown exists, and every file of the examples that is named."""
     assert parse(line) in [entry.name for entry in COMMANDS]
+    named = [word for word in line.split() if word.startswith("examples/")]
+    assert [word for word in named if not (ROOT / word).exists()] == []
 
 
 @pytest.mark.parametrize("name", [entry.name for entry in COMMANDS])

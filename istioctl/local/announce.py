@@ -1,0 +1,142 @@
+"""Tells when a mesh is ready, where its workloads are and what one can do next; after an edit, only what is new."""
+
+import asyncio
+import os
+import shlex
+import shutil
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+from core.errors import MeshError
+from core.model.protocol import Protocol
+from core.model.service import Service, WorkloadKey
+from core.model.workload import Workload
+from istioctl.local.fleet import Fleet
+from istioctl.local.manager import ManagerProgram
+from istioctl.local.talk import Talk, sentence
+from istioctl.options import default_state_dir
+from platforms.local.plan import Plan, probed_ports
+from platforms.local.probe import accepts
+from proxy.agent import Agent
+
+_PATIENCE = 30.0
+"""Seconds until a sidecar that is not ready is reported; it goes on trying."""
+
+_APPLICATION_PATIENCE = 5.0
+"""Seconds that applications get to listen before somebody is told that they do not."""
+
+
+class Announcer:
+    """Knows what was told already. `state` is the state directory."""
+
+    def __init__(self, manager: ManagerProgram, agents: Fleet, talk: Talk, *, state: Path) -> None:
+        self._manager = manager
+        self._agents = agents
+        self._talk = talk
+        self._state = state
+        self._told: dict[WorkloadKey, Agent] = {}
+        self._met = False
+        self._plan: Plan | None = None
+
+    def changed(self, plan: Plan) -> None:
+        """The mesh file says something else than before."""
+        before, self._plan = self._plan, plan
+        if before is None:
+            return
+        old, new = ({workload.key for workload in each.workloads} for each in (before, plan))
+        for key in old - new:
+            self._told.pop(key, None)
+        parts = [f"{word} {_listed(keys)}" for word, keys in (("new:", new - old), ("gone:", old - new)) if keys]
+        self._talk.line("mesh file", "; ".join(["changed", *parts]))
+
+    async def announce(self, plan: Plan) -> None:
+        """Returns when everything there is to say of `plan` has been said."""
+        begin, is_first = self._talk.elapsed(), not self._met
+        await self._manager_ready()
+        ready = sum(await asyncio.gather(*(self._ready(workload) for workload in plan.workloads)))
+        took = self._talk.elapsed() - (0 if is_first else begin)
+        stop = " Ctrl-C stops all." if is_first else ""
+        self._talk.line("mesh", f"{ready} of {len(plan.workloads)} workloads ready after {took:.1f} s.{stop}")
+        if is_first and ready:
+            self._talk.text(hints(plan, self._state))
+        await asyncio.sleep(_APPLICATION_PATIENCE)
+        launched = {launch.workload for launch in plan.launches}
+        for workload in plan.workloads:
+            told = "The command is told this place by $APP_IP and $PORT." if workload.key in launched else ""
+            await self._application(workload, told)
+
+    async def _manager_ready(self) -> None:
+        await self._manager.ready.wait()
+        if not self._met:
+            self._talk.line("manager", f"ready after {self._talk.elapsed():.1f} s")
+        self._met = True
+
+    async def _ready(self, workload: Workload) -> bool:
+        key = workload.key
+        agent = await self._agents.agent(key)
+        if agent is None:
+            return False
+        try:
+            await agent.wait_ready(_PATIENCE)
+        except MeshError as error:
+            self._talk.line(str(key), f"not ready: {sentence(str(error))} {sentence(error.fix)}")
+            return False
+        if self._told.get(key) is not agent:
+            self._talk.line(str(key), f"ready at {workload.address}")
+        self._told[key] = agent
+        return True
+
+    async def _application(self, workload: Workload, advice: str) -> None:
+        """An application that listens elsewhere gets no calls: the commonest mistake, and one that nobody sees."""
+        for address, port in probed_ports(workload):
+            if not await accepts(address, port):
+                what = f"nothing listens at {address}:{port} yet, so it gets no calls."
+                self._talk.line(str(workload.key), f"{what} {advice}".rstrip())
+
+
+def hints(plan: Plan, state: Path) -> tuple[str, ...]:
+    """What to try from a second terminal: a call that goes through a sidecar, and a rule."""
+    call = _call(plan)
+    apply = ("Change where calls go, from a second terminal:", f"  {_istioctl(state)} apply -f rule.yaml")
+    return ("", *call, *apply, "")
+
+
+def _call(plan: Plan) -> tuple[str, ...]:
+    """From a pure client if there is one, to the first service that speaks HTTP and is not the caller's own."""
+    clients = [workload for workload in plan.workloads if not workload.capture.app_ports] or list(plan.workloads)
+    if not clients:
+        return ()
+    own = {instance.key.service for instance in plan.instances if instance.workload == clients[0].key}
+    others = [service for service in plan.services if service.key not in own and _http_port(service)]
+    if not others:
+        return ()
+    client, service = clients[0], others[0]
+    proxy = f"http://{client.address}:{client.capture.http_proxy_port}"
+    url = f"http://{_name(service, client)}{_http_port(service)}/"
+    return (f"Call a service as {client.key.name} does, through its sidecar:", f"  curl -x {proxy} {url}")
+
+
+def _name(service: Service, client: Workload) -> str:
+    near = service.key.namespace == client.key.namespace
+    return service.name if near else f"{service.name}.{service.key.namespace}"
+
+
+def _http_port(service: Service) -> str:
+    """As it stands in a URL, `:9080`; "" when no port of the service can speak HTTP."""
+    ports = (port for port in service.ports if port.protocol.is_http or port.protocol is Protocol.AUTO)
+    return next((f":{port.number}" for port in ports), "")
+
+
+def _istioctl(state: Path) -> str:
+    """The command as it works in a fresh shell: by the path that was used here, with the state directory if need be."""
+    used = sys.argv[0]
+    on_path = shutil.which("istioctl")
+    is_other = os.path.basename(used) == "istioctl" and (on_path is None or not os.path.samefile(on_path, used))
+    is_default = state == default_state_dir() and "ISTIO_STATE_DIR" not in os.environ
+    where = () if is_default else ("--state-dir", str(state))
+    return shlex.join((used if is_other else "istioctl", *where))
+
+
+def _listed(keys: Iterable[WorkloadKey]) -> str:
+    return ", ".join(map(str, sorted(keys)))
