@@ -39,6 +39,9 @@ from proxy.supervise import Pace, Restart, Supervisor
 _PACE = Pace(cap=2.0)
 """A Manager or a proxy that ends is back within 2 s, however often."""
 
+_KEPT = "kept"
+"""Marks a state directory whose rules outlive the mesh; only a person removes it."""
+
 _FILES = (SOCKET, "config.sqlite", "config.sqlite-wal", "config.sqlite-shm", LEDGER)
 
 
@@ -138,13 +141,18 @@ def _state(options: Options) -> Iterator[None]:
             f"the state directory {path} cannot be used: {reason}", fix="give another --state-dir"
         ) from error
     with _alone(path):
-        if not options.keep:
-            _clear(path)
+        if options.keep:
+            (path / _KEPT).touch()
+            yield
+            return
+        if (path / _KEPT).exists():
+            fix = f"go on with them by --keep, remove {path}, or give another --state-dir"
+            raise Misconfigured(f"{path} holds the rules of an earlier mesh that were to be kept", fix=fix)
+        _clear(path)
         try:
             yield
         finally:
-            if not options.keep:
-                _clear(path)
+            _clear(path)
 
 
 @contextlib.contextmanager
