@@ -32,9 +32,12 @@ def authority(headers: Headers) -> str:
 
 def _additions(steps: list[HeaderOps]) -> Iterator[base_pb2.HeaderValueOption]:
     for number, ops in enumerate(steps):
-        # Envoy removes before it adds; here what is removed in this or a later step is not added in the first place.
+        # Envoy removes, then overwrites, then appends, whatever the order here; so what a later step removes or
+        # overwrites is not added in the first place.
         dropped = _AUTHORITY.union(name.lower() for name in _removals(steps[number:]))
-        actions = [(_OVERWRITE, pair) for pair in ops.set] + [(_APPEND, pair) for pair in ops.add]
+        overwritten = {name.lower() for later in steps[number + 1 :] for name, _ in later.set}
+        appended = (pair for pair in ops.add if pair[0].lower() not in overwritten)
+        actions = [(_OVERWRITE, pair) for pair in ops.set] + [(_APPEND, pair) for pair in appended]
         yield from (_option(name, value, action) for action, (name, value) in actions if name.lower() not in dropped)
 
 

@@ -34,10 +34,12 @@ def wrap(name: str, chunks: Sequence[bytes | wire.Rope], size: int) -> tuple[byt
 
 
 def inline(configuration: RouteConfiguration) -> route_pb2.RouteConfiguration:
-    """As a message, for the listener that holds it."""
+    """As a message, for the listener that holds it: those are inbound, and the caller's proxy counts the attempts."""
     body = b"".join(virtual_hosts(configuration)) + _SETTINGS
     message = _Configuration.FromString(body)
     message.name = configuration.name
+    for host in message.virtual_hosts:
+        host.include_request_attempt_count = False
     return message
 
 

@@ -35,7 +35,10 @@ ANY_SOURCE = Source()
 
 
 class RequestMatch(msgspec.Struct, frozen=True, kw_only=True):
-    """What must all hold of a request. Header names are lower case. A missing header matches `without_headers`."""
+    """What must all hold of a request. Header names are lower case; of a repeated header any value will do.
+
+    `without_headers` must not match; a missing header counts as an empty one there.
+    """
 
     path: StringMatch | None = None
     ignore_path_case: bool = False

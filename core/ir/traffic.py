@@ -61,7 +61,7 @@ class KeepAlive(msgspec.Struct, frozen=True):
 
 
 class ConnectionPool(msgspec.Struct, frozen=True, kw_only=True):
-    """Limits per upstream. Durations 0: the default; `max_requests_per_connection`, `max_concurrent_streams` 0: none."""
+    """Limits per upstream. Durations 0: the default; other fields without an `UNLIMITED` default, 0: no limit."""
 
     max_connections: int = UNLIMITED
     connect_timeout: int = 0

@@ -3,7 +3,7 @@
 It makes no decision of its own: rules were compiled before. Not a load generator, and it never opens a socket.
 """
 
-from core.simulate.call import Answered, Arrived, Call, Outcome, Refused, Step, Via
+from core.simulate.call import Answered, Arrived, Call, Mirrored, Outcome, Refused, Step, Via
 from core.simulate.walk import simulate
 
-__all__ = ["Answered", "Arrived", "Call", "Outcome", "Refused", "Step", "Via", "simulate"]
+__all__ = ["Answered", "Arrived", "Call", "Mirrored", "Outcome", "Refused", "Step", "Via", "simulate"]

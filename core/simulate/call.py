@@ -4,7 +4,8 @@ from typing import Literal
 
 import msgspec
 
-from core.ir.values import Delay, Headers
+from core.ir.traffic import HashKey
+from core.ir.values import Delay, HeaderOps, Retry
 from core.model.config import Origin
 from core.model.service import WorkloadKey
 from core.view.upstream import Endpoint
@@ -12,29 +13,35 @@ from core.view.upstream import Endpoint
 Via = Literal["proxy", "tunnel", "virtual"]
 """How the application reaches its proxy: as an HTTP forward proxy, by CONNECT through it, or at a virtual address."""
 
+Pairs = tuple[tuple[str, str], ...]
+
 
 class Call(msgspec.Struct, frozen=True, kw_only=True):
-    """One call of a workload to `host`:`port`. `protocol` "tcp" means bytes that are not HTTP: there is no request.
+    """One call of a workload to `host`:`port`.
 
-    `authority` "" is what clients send by themselves: the host, with the port unless it is 80. Header names are
-    lower case. `path` includes the query.
+    `protocol` "http" is HTTP/1.1, "grpc" a unary call (HTTP/2, `path` is the method's), "tcp" means bytes that are not
+    HTTP: then there is no request. `authority` "" is what clients send by themselves: the host, with the port unless
+    it is 80 (gRPC: always). Header names are lower case; a repeated one stands several times. `path` includes the
+    query.
     """
 
     source: WorkloadKey
     host: str
     port: int = 80
     via: Via = "proxy"
-    protocol: Literal["http", "tcp"] = "http"
+    protocol: Literal["http", "grpc", "tcp"] = "http"
     method: str = "GET"
     path: str = "/"
     authority: str = ""
-    headers: tuple[tuple[str, str], ...] = ()
+    headers: Pairs = ()
 
 
 class Arrived(msgspec.Struct, frozen=True, kw_only=True):
-    """`share` of the calls reach one of `endpoints`, with this authority and path and these header operations in order.
+    """`share` of the calls reach one of `endpoints`, each as often as its weight says.
 
-    `upstream` may stand for hosts outside the mesh; then there are no endpoints.
+    `authority`, `path` and `headers` are as the application gets them; of the headers only those that the caller sent
+    or a rule made. `response` is done to the answer's headers, in this order.
+    `upstream` may stand for hosts outside the mesh; then there are no endpoints. `timeout` is in milliseconds, 0: none.
     """
 
     share: float
@@ -42,17 +49,32 @@ class Arrived(msgspec.Struct, frozen=True, kw_only=True):
     endpoints: tuple[Endpoint, ...]
     path: str = ""
     authority: str = ""
-    headers: tuple[Headers, ...] = ()
+    headers: Pairs = ()
+    response: tuple[HeaderOps, ...] = ()
+    timeout: int = 0
+    retry: Retry | None = None
+    hash_key: HashKey | None = None
+
+    def chances(self) -> tuple[tuple[Endpoint, float], ...]:
+        """Each endpoint with its part of all calls; they add up to `share`."""
+        total = sum(endpoint.weight for endpoint in self.endpoints)
+        return tuple((endpoint, self.share * endpoint.weight / total) for endpoint in self.endpoints)
 
 
 class Answered(msgspec.Struct, frozen=True, kw_only=True):
-    """The proxy answers `share` of the calls by itself. `flag` is Envoy's response flag where it sets one."""
+    """The proxy answers `share` of the calls by itself.
+
+    `flag` is Envoy's response flag where it sets one. `grpc` is the status that gRPC clients see; None for others.
+    `headers` are those that rules give the answer.
+    """
 
     share: float
     status: int
+    grpc: int | None = None
     flag: str = ""
     location: str = ""
     body: bytes = b""
+    headers: Pairs = ()
 
 
 class Refused(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,6 +82,18 @@ class Refused(msgspec.Struct, frozen=True, kw_only=True):
 
     share: float
     reason: str
+
+
+class Mirrored(msgspec.Struct, frozen=True, kw_only=True):
+    """A copy of `share` of the calls goes to `upstream` under this authority; its answer is dropped."""
+
+    share: float
+    upstream: str
+    endpoints: tuple[Endpoint, ...]
+    authority: str
+
+
+Result = Arrived | Answered | Refused
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -71,8 +105,9 @@ class Step(msgspec.Struct, frozen=True):
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
-    """Shares add up to 1. `delay` comes before whatever else happens."""
+    """Shares of `results` add up to 1. `delay` comes before whatever else happens."""
 
-    results: tuple[Arrived | Answered | Refused, ...]
+    results: tuple[Result, ...]
+    mirrors: tuple[Mirrored, ...] = ()
     steps: tuple[Step, ...] = ()
     delay: Delay | None = None

@@ -1,13 +1,12 @@
 """Does this request match? Domains, paths, headers and queries, compared as Envoy compares them."""
 
-from collections.abc import Iterable
 from typing import assert_never
-from urllib.parse import parse_qsl
 
 import re2
 
 from core.ir.routing import RequestMatch
 from core.ir.values import Exact, Prefix, Present, Regex, StringMatch, ValueMatch
+from core.simulate.request import Request
 from core.view.route import RouteConfiguration, VirtualHost
 
 
@@ -24,32 +23,18 @@ def virtual_host(configuration: RouteConfiguration, authority: str) -> VirtualHo
 
 
 def _domain_rank(domain: str, wanted: str) -> tuple[int, int] | None:
+    """A wildcard stands for at least one character."""
     if domain == wanted:
         return 0, 0
     if domain == "*":
         return 3, 0
-    if domain.startswith("*") and wanted.endswith(domain[1:]) and len(wanted) >= len(domain):
+    if len(wanted) < len(domain):
+        return None
+    if domain.startswith("*") and wanted.endswith(domain[1:]):
         return 1, -len(domain)
-    if domain.endswith("*") and wanted.startswith(domain[:-1]) and len(wanted) >= len(domain):
+    if domain.endswith("*") and wanted.startswith(domain[:-1]):
         return 2, -len(domain)
     return None
-
-
-class Request:
-    """A request as matching sees it. `:authority` and `:method` are no headers; repeated headers are joined by ","."""
-
-    def __init__(self, *, method: str, path: str, authority: str, headers: Iterable[tuple[str, str]]) -> None:
-        self.method = method
-        self.path, _, query = path.partition("?")
-        self.authority = authority
-        self.scheme = "http"
-        self.headers: dict[str, str] = {}
-        for name, value in headers:
-            known = self.headers.get(name.lower())
-            self.headers[name.lower()] = value if known is None else f"{known},{value}"
-        self.query: dict[str, str] = {}
-        for name, value in parse_qsl(query, keep_blank_values=True):
-            self.query.setdefault(name, value)
 
 
 def matches(match: RequestMatch, request: Request) -> bool:
@@ -59,9 +44,9 @@ def matches(match: RequestMatch, request: Request) -> bool:
         and _text_matches(match.scheme, request.scheme)
         and _text_matches(match.method, request.method)
         and _text_matches(match.authority, request.authority)
-        and all(_value_matches(wanted, request.headers.get(name)) for name, wanted in match.headers)
-        and not any(_value_matches(wanted, request.headers.get(name)) for name, wanted in match.without_headers)
-        and all(_value_matches(wanted, request.query.get(name)) for name, wanted in match.query)
+        and all(_header_matches(wanted, request.values(name)) for name, wanted in match.headers)
+        and not any(_forbidden(wanted, request.values(name)) for name, wanted in match.without_headers)
+        and all(_value_matches(wanted, request.parameter(name)) for name, wanted in match.query)
     )
 
 
@@ -76,6 +61,16 @@ def _path_matches(match: RequestMatch, path: str) -> bool:
 
 def _text_matches(wanted: StringMatch | None, text: str) -> bool:
     return wanted is None or _value_matches(wanted, text)
+
+
+def _header_matches(wanted: ValueMatch, values: list[str]) -> bool:
+    """Any of a repeated header's values will do."""
+    return any(_value_matches(wanted, value) for value in values)
+
+
+def _forbidden(wanted: ValueMatch, values: list[str]) -> bool:
+    """Where a header must not match, a missing one counts as empty (Envoy `treat_missing_header_as_empty`)."""
+    return _header_matches(wanted, values if isinstance(wanted, Present) else values or [""])
 
 
 def _value_matches(wanted: ValueMatch, value: str | None) -> bool:

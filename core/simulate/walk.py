@@ -3,16 +3,19 @@
 from typing import Protocol, assert_never
 
 import msgspec
-import re2
 
-from core.ir.values import Abort, Delay, Fault, Headers, Prefix, Redirect, RegexRewrite, Respond, UriRewrite
-from core.simulate.call import Answered, Arrived, Call, Outcome, Refused, Step
-from core.simulate.match import Request, matches, virtual_host
+from core.ir.values import Abort, Delay, Redirect, Respond
+from core.simulate.answers import aborted, answered
+from core.simulate.call import Answered, Arrived, Call, Mirrored, Outcome, Refused, Result, Step
+from core.simulate.effects import Way, forwarded, response_headers, response_steps
+from core.simulate.endpoints import in_use
+from core.simulate.match import matches, virtual_host
+from core.simulate.redirect import location
+from core.simulate.request import Request, request_of, undotted
+from core.simulate.rewrite import normalised
 from core.view.listener import HttpChain, InProcess, Listener, NamedRoutes, Socket, TcpChain
-from core.view.route import ForwardTo, Route, RouteConfiguration, Tunnel, WeightedUpstream
-from core.view.upstream import AnyHost, Discovered, Endpoint, Internal, LoadAssignment, Nowhere, Static, Upstream
-
-Result = Arrived | Answered | Refused
+from core.view.route import ForwardTo, MirrorTo, Route, RouteConfiguration, Tunnel, WeightedUpstream
+from core.view.upstream import Endpoint, Internal, LoadAssignment, Upstream
 
 
 class View(Protocol):
@@ -25,7 +28,7 @@ class View(Protocol):
 
 
 def simulate(view: View, call: Call, *, entrance: tuple[str, int]) -> Outcome:
-    """Follows `call` through the proxy whose view this is.
+    """Follows `call` through the proxy whose view this is, up to the other side's proxy.
 
     `entrance` is the address and port the application connects to: the HTTP forward proxy's for `via` "proxy" and
     "tunnel", the service's virtual address and port for "virtual".
@@ -35,20 +38,24 @@ def simulate(view: View, call: Call, *, entrance: tuple[str, int]) -> Outcome:
     if listener is None:
         return Outcome(results=(Refused(share=1.0, reason=f"nothing listens on {entrance[0]}:{entrance[1]}"),))
     results = walk.connect(listener, tunnelled=call.via == "tunnel")
-    return Outcome(results=results, steps=tuple(walk.steps), delay=walk.delay)
+    return Outcome(results=results, mirrors=tuple(walk.mirrors), steps=tuple(walk.steps), delay=walk.delay)
 
 
 class _Walk:
     def __init__(self, view: View, call: Call) -> None:
         self.view = view
         self.call = call
+        self.request = request_of(call)
         self.steps: list[Step] = []
+        self.mirrors: list[Mirrored] = []
         self.delay: Delay | None = None
+
+    # -- arriving ------------------------------------------------------------------------------------------------------
 
     def connect(self, listener: Listener, *, tunnelled: bool = False) -> tuple[Result, ...]:
         """`tunnelled`: what arrives here first is a CONNECT request."""
         self.steps.append(Step("listener", listener.name))
-        speaks_http = tunnelled or self.call.protocol == "http"
+        speaks_http = tunnelled or self.call.protocol != "tcp"
         for chain in listener.chains:
             if chain.sniffed == "any" or speaks_http:
                 return self._serve(chain.serve, tunnelled=tunnelled)
@@ -56,160 +63,143 @@ class _Walk:
 
     def _serve(self, serve: HttpChain | TcpChain, *, tunnelled: bool) -> tuple[Result, ...]:
         if isinstance(serve, TcpChain):
-            return self._spread(serve.upstreams, route=None)
+            return self._spread(serve.upstreams, None)
         if self.call.protocol == "tcp" and not tunnelled:
             return (Answered(share=1.0, status=400, flag="DPE"),)
         routes = serve.routes
         found = self.view.routes(routes.name) if isinstance(routes, NamedRoutes) else routes
         if found is None:
-            return (Answered(share=1.0, status=404, flag="NR"),)
+            return (self._answered(404, flag="NR"),)
         self.steps.append(Step("route configuration", found.name))
         return self._route(found, tunnelled=tunnelled)
 
     def _route(self, configuration: RouteConfiguration, *, tunnelled: bool) -> tuple[Result, ...]:
-        host = virtual_host(configuration, self._authority(tunnelled=tunnelled))
+        authority = undotted(f"{self.call.host}:{self.call.port}") if tunnelled else self.request.authority
+        host = virtual_host(configuration, authority)
         if host is None:
-            return (Answered(share=1.0, status=404, flag="NR"),)
+            return (self._answered(404, flag="NR"),)
         self.steps.append(Step("virtual host", host.name))
-        request = self._request()
         for route in host.routes:
-            if isinstance(route.action, Tunnel) == tunnelled and (tunnelled or matches(route.match, request)):
+            if isinstance(route.action, Tunnel) == tunnelled and (tunnelled or matches(route.match, self.request)):
                 self.steps.append(Step("route", route.name, route.origin))
                 return self._act(route)
-        return (Answered(share=1.0, status=404, flag="NR"),)
+        return (self._answered(404, flag="NR"),)
 
-    def _authority(self, *, tunnelled: bool) -> str:
-        call = self.call
-        if tunnelled:
-            return f"{call.host}:{call.port}"
-        return call.authority or (call.host if call.port == 80 else f"{call.host}:{call.port}")
-
-    def _request(self) -> Request:
-        call = self.call
-        authority = self._authority(tunnelled=False)
-        return Request(method=call.method, path=call.path, authority=authority, headers=call.headers)
+    # -- acting --------------------------------------------------------------------------------------------------------
 
     def _act(self, route: Route) -> tuple[Result, ...]:
         match route.action:
             case Tunnel(upstream):
-                return self._reach(WeightedUpstream(upstream), 1.0, None)
+                return self._reach(Way(WeightedUpstream(upstream), 1.0, route))
             case ForwardTo():
-                results = self._spread(route.action.upstreams, route=route)
+                return self._forward(route, route.action)
             case Redirect():
-                results = (self._redirect(route, route.action),)
+                return (self._redirected(route, route.action),)
             case Respond(status, body):
-                results = (Answered(share=1.0, status=status, body=body),)
+                headers = response_headers(self.request, route)
+                return (msgspec.structs.replace(self._answered(status), body=body, headers=headers),)
             case _:
                 assert_never(route.action)
-        return self._faulted(route.fault, results)
 
-    def _faulted(self, fault: Fault | None, results: tuple[Result, ...]) -> tuple[Result, ...]:
-        if fault is None:
-            return results
-        self.delay = fault.delay
-        if fault.abort is None:
-            return results
-        aborted = fault.abort.per_million / 1_000_000
-        rest = tuple(_scaled(result, 1 - aborted) for result in results) if aborted < 1 else ()
-        return (Answered(share=aborted, status=_http_status(fault.abort), flag="FI"), *rest)
+    def _redirected(self, route: Route, to: Redirect) -> Answered:
+        where = location(to, self.request, matched=route.match.path)
+        headers = response_headers(self.request, route)
+        return msgspec.structs.replace(self._answered(to.code), location=where, headers=headers)
 
-    def _spread(self, upstreams: tuple[WeightedUpstream, ...], *, route: Route | None) -> tuple[Result, ...]:
+    def _answered(self, status: int, *, share: float = 1.0, flag: str = "") -> Answered:
+        return answered(status, share=share, flag=flag, grpc=self.request.is_grpc)
+
+    def _forward(self, route: Route, action: ForwardTo) -> tuple[Result, ...]:
+        abort = route.fault.abort if route.fault else None
+        self.delay = route.fault.delay if route.fault else None
+        rest = 1 - abort.per_million / 1_000_000 if abort else 1.0
+        self.mirrors = [copy for each in action.mirrors if rest for copy in self._mirrored(each, route, rest)]
+        results = self._spread(action.upstreams, route) if rest else ()
+        left = (msgspec.structs.replace(result, share=result.share * rest) for result in results)
+        return (*(self._aborts(route, action, abort) if abort else ()), *left)
+
+    def _aborts(self, route: Route, action: ForwardTo, abort: Abort) -> tuple[Answered, ...]:
+        """The destination is chosen before the fault strikes, and its headers are on the answer."""
+        share = abort.per_million / 1_000_000
+        if not any(each.headers.response for each in action.upstreams):
+            return (self._aborted(abort, Way(action.upstreams[0], share, route)),)
+        total = sum(each.weight for each in action.upstreams)
+        parts = ((each, share * each.weight / total) for each in action.upstreams)
+        return tuple(self._aborted(abort, Way(each, part, route)) for each, part in parts if part)
+
+    def _aborted(self, abort: Abort, way: Way) -> Answered:
+        if abort.kind == "grpc":
+            answer = aborted(abort.status, share=way.share, grpc=self.request.is_grpc)
+        else:
+            answer = self._answered(abort.status, share=way.share, flag="FI")
+        return msgspec.structs.replace(answer, headers=response_headers(self.request, way.route, way.target))
+
+    # -- forwarding ----------------------------------------------------------------------------------------------------
+
+    def _spread(self, upstreams: tuple[WeightedUpstream, ...], route: Route | None) -> tuple[Result, ...]:
         total = sum(each.weight for each in upstreams)
-        shares = ((each, each.weight / total) for each in upstreams if each.weight)
-        return tuple(result for each, share in shares for result in self._reach(each, share, route))
+        ways = (Way(each, each.weight / total, route) for each in upstreams if each.weight)
+        return tuple(result for way in ways for result in self._reach(way))
 
-    def _reach(self, target: WeightedUpstream, share: float, route: Route | None) -> tuple[Result, ...]:
-        upstream = self.view.upstreams().get(target.upstream)
-        self.steps.append(Step("upstream", target.upstream))
+    def _reach(self, way: Way) -> tuple[Result, ...]:
+        name = way.target.upstream
+        upstream = self.view.upstreams().get(name)
+        self.steps.append(Step("upstream", name))
         if upstream is None:
-            return (Answered(share=share, status=503, flag="NC"),)
-        match upstream.endpoints:
-            case Internal(name):
-                listener = next(each for each in self.view.listeners() if each.name == name and _is_internal(each))
-                return self.connect(listener)
-            case Discovered():
-                return (self._discovered(upstream, (target, share), route),)
-            case Static(address, port):
-                return (self._arrived(upstream, (Endpoint(address, port),), (target, share), route),)
-            case AnyHost():
-                return (self._arrived(upstream, (), (target, share), route),)
-            case Nowhere():
-                return (Answered(share=share, status=503, flag="UH"),)
-            case _:
-                assert_never(upstream.endpoints)
+            return (self._missing(way),)
+        if isinstance(upstream.endpoints, Internal):
+            return self._inside(upstream.endpoints.listener)
+        endpoints = in_use(upstream, self.view.endpoints())
+        return (self._empty(way) if endpoints == () else self._arrived(upstream, endpoints or (), way),)
 
-    def _discovered(self, upstream: Upstream, taken: tuple[WeightedUpstream, float], route: Route | None) -> Result:
-        assignment = self.view.endpoints().get(upstream.name)
-        localities = assignment.localities if assignment is not None else ()
-        endpoints = tuple(each for locality in localities for each in locality.endpoints)
-        if not endpoints and self.call.protocol == "tcp":
-            return Refused(share=taken[1], reason=f"{upstream.name} has no endpoints")
-        if not endpoints:
-            return Answered(share=taken[1], status=503, flag="UH")
-        return self._arrived(upstream, endpoints, taken, route)
+    def _inside(self, name: str) -> tuple[Result, ...]:
+        found = (each for each in self.view.listeners() if each.name == name and isinstance(each.bind, InProcess))
+        return self.connect(next(found))
 
-    def _arrived(
-        self,
-        upstream: Upstream,
-        endpoints: tuple[Endpoint, ...],
-        taken: tuple[WeightedUpstream, float],
-        route: Route | None,
-    ) -> Arrived:
-        target, share = taken
-        headers = tuple(h for h in (target.headers, route.headers if route else Headers()) if h)
-        authority = self._authority(tunnelled=False)
-        rewrite = route.action.rewrite if route is not None and isinstance(route.action, ForwardTo) else None
-        return Arrived(
-            share=share,
-            upstream=upstream.name,
-            endpoints=endpoints,
-            path=_rewritten(self.call.path, route) if route is not None else self.call.path,
-            authority=rewrite.authority if rewrite is not None and rewrite.authority else authority,
-            headers=headers,
+    def _missing(self, way: Way) -> Result:
+        if way.route is None:
+            return Refused(share=way.share, reason=f"{way.target.upstream} does not exist")
+        headers = response_headers(self.request, way.route, way.target)
+        return msgspec.structs.replace(self._answered(503, share=way.share, flag="NC"), headers=headers)
+
+    def _empty(self, way: Way) -> Result:
+        """By now the request has been changed, and that is what is said of it on the answer."""
+        if way.route is None:
+            return Refused(share=way.share, reason=f"{way.target.upstream} has no endpoints")
+        headers = response_headers(forwarded(self.request, way), way.route, way.target)
+        return msgspec.structs.replace(self._answered(503, share=way.share, flag="UH"), headers=headers)
+
+    def _arrived(self, upstream: Upstream, endpoints: tuple[Endpoint, ...], way: Way) -> Arrived | Answered:
+        arrived = Arrived(share=way.share, upstream=upstream.name, endpoints=endpoints)
+        if self.call.protocol == "tcp":
+            return arrived
+        request, action = forwarded(self.request, way), way.route.action if way.route else None
+        if not request.target.startswith("/"):
+            return self._malformed(request, way)
+        arrived = msgspec.structs.replace(
+            arrived,
+            # The other side's proxy does it once more, with what rules have made of the path.
+            path=normalised(request.target) if endpoints else request.target,
+            authority=request.authority,
+            headers=request.headers,
+            response=response_steps(way.route, way.target),
         )
+        if not isinstance(action, ForwardTo):
+            return arrived
+        return msgspec.structs.replace(arrived, timeout=action.timeout, retry=action.retry, hash_key=action.hash_key)
 
-    def _redirect(self, route: Route, to: Redirect) -> Answered:
-        host, _, port = self._authority(tunnelled=False).partition(":")
-        authority = to.authority or host
-        number = str(to.port) if to.port else ("" if to.authority else port)
-        path = to.path or (_prefix_replaced(self.call.path, route, to.prefix) if to.prefix else self.call.path)
-        scheme = to.scheme or "http"
-        location = f"{scheme}://{authority}{':' + number if number else ''}{path}"
-        return Answered(share=1.0, status=to.code, location=location)
+    def _malformed(self, request: Request, way: Way) -> Answered:
+        """A rewritten path that does not begin with / goes out, and the other side's proxy refuses it."""
+        headers = response_headers(request, way.route, way.target)
+        return msgspec.structs.replace(self._answered(400, share=way.share), headers=headers)
 
-
-def _is_internal(listener: Listener) -> bool:
-    return isinstance(listener.bind, InProcess)
-
-
-def _http_status(abort: Abort) -> int:
-    return abort.status if abort.kind == "http" else 200
-
-
-def _scaled(result: Result, factor: float) -> Result:
-    return msgspec.structs.replace(result, share=result.share * factor)
-
-
-def _rewritten(path: str, route: Route) -> str:
-    rewrite = route.action.rewrite.path if isinstance(route.action, ForwardTo) else None
-    match rewrite:
-        case None:
-            return path
-        case RegexRewrite(pattern, substitution):
-            plain, mark, query = path.partition("?")
-            return str(re2.sub(pattern, substitution, plain)) + mark + query
-        case UriRewrite(value):
-            return _prefix_replaced(path, route, value)
-        case _:
-            assert_never(rewrite)
-
-
-def _prefix_replaced(path: str, route: Route, value: str) -> str:
-    """A prefix match replaces the prefix, textually; any other match the whole path. The query stays."""
-    plain, mark, query = path.partition("?")
-    matched = route.match.path
-    if matched is None:
-        return value + plain.removeprefix("/") + mark + query
-    if isinstance(matched, Prefix):
-        return value + plain[len(matched.value) :] + mark + query
-    return value + mark + query
+    def _mirrored(self, mirror: MirrorTo, route: Route, share: float) -> list[Mirrored]:
+        upstream = self.view.upstreams().get(mirror.upstream)
+        endpoints = in_use(upstream, self.view.endpoints()) if upstream is not None else ()
+        if not endpoints:
+            return []
+        request = forwarded(self.request, Way(WeightedUpstream(mirror.upstream), share, route))
+        host, colon, port = request.authority.partition(":")
+        copied = share * mirror.per_million / 1_000_000
+        authority = f"{host}-shadow{colon}{port}"
+        return [Mirrored(share=copied, upstream=mirror.upstream, endpoints=endpoints, authority=authority)]

@@ -28,7 +28,8 @@ class NamedRoutes(msgspec.Struct, frozen=True, tag=True):
 class HttpChain(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """Speaks HTTP by the rules of a route configuration.
 
-    `forward_proxy`: accepts absolute URLs and CONNECT. `any_host`: routes may lead to an `AnyHost` upstream.    """
+    `forward_proxy`: accepts absolute URLs and CONNECT. `any_host`: routes may lead to an `AnyHost` upstream.
+    """
 
     stat_prefix: str
     routes: NamedRoutes | RouteConfiguration
@@ -56,7 +57,7 @@ class FilterChain(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Listener(msgspec.Struct, frozen=True, kw_only=True):
-    """At most one chain is "any". Where there is an "http" chain the first bytes are inspected, for `sniff_timeout` ms."""
+    """At most one chain is "any". Where there is an "http" chain, the first bytes are waited for `sniff_timeout` ms."""
 
     name: str
     bind: Bind

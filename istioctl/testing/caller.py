@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from typing import Protocol
 
 import msgspec
@@ -42,10 +42,12 @@ def entrance(site: Site, call: Call) -> tuple[str, int]:
 
 
 def full_host(call: Call) -> str:
-    host = call.host.lower()
-    if "." not in host:
-        return f"{host}.{call.source.namespace}.svc.cluster.local"
-    return f"{host}.svc.cluster.local" if host.count(".") == 1 else host
+    """The full name behind a short one, as the caller's namespace has it."""
+    host = call.host.lower().removesuffix(".")
+    stem = host.removesuffix(".svc")
+    if "." not in stem:
+        return f"{stem}.{call.source.namespace}.svc.cluster.local"
+    return f"{stem}.svc.cluster.local" if stem.count(".") == 1 else host
 
 
 async def send(site: Site, call: Call) -> Reply:
@@ -65,9 +67,9 @@ async def send_many(site: Site, call: Call, *, times: int, lines: int = 1) -> li
 async def _line(call: Call, address: tuple[str, int], numbers: range) -> list[Reply]:
     if call.protocol == "grpc":
         async with grpc_line.channel(call, address) as opened:
-            return [await _timed(lambda n=n: grpc_line.ask(opened, numbered(call, n))) for n in numbers]
+            return [await _timed(grpc_line.ask(opened, numbered(call, n))) for n in numbers]
     if call.protocol == "tcp":
-        return [await _timed(lambda: _bytes(call, address)) for _ in numbers]
+        return [await _timed(_bytes(call, address)) for _ in numbers]
     return await _http(call, address, numbers)
 
 
@@ -77,19 +79,23 @@ async def _http(call: Call, address: tuple[str, int], numbers: range) -> list[Re
     while len(replies) < len(numbers):
         try:
             async with HttpLine(address, tunnel=_tunnel(call)) as line:
+                if line.refusal:
+                    replies.append(line.refusal)
                 while line.open and len(replies) < len(numbers):
-                    request = _request(numbered(call, numbers[len(replies)]))
-                    replies.append(line.refusal or await _timed(lambda: line.exchange(request)))
-                    if line.refusal:
-                        break
+                    replies.append(await _ask(line, numbered(call, numbers[len(replies)])))
         except ConnectionError:
             replies.append(CLOSED)
     return replies
 
 
-async def _timed(make: Callable[[], Awaitable[Reply]]) -> Reply:
+async def _ask(line: HttpLine, call: Call) -> Reply:
+    return await _timed(line.exchange(_request(call)))
+
+
+async def _timed(asked: Awaitable[Reply]) -> Reply:
+    """A coroutine does nothing before it is awaited, so this is the time of the call."""
     started = time.monotonic()
-    return msgspec.structs.replace(await make(), elapsed=time.monotonic() - started)
+    return msgspec.structs.replace(await asked, elapsed=time.monotonic() - started)
 
 
 async def _bytes(call: Call, address: tuple[str, int]) -> Reply:

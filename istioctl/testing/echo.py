@@ -42,7 +42,6 @@ class _Echo:
         writer.close()
 
     async def tcp(self, reader: _Reader, writer: _Writer) -> None:
-        self._journal.note(Arrival(app=self.name))
         with contextlib.suppress(ConnectionError):
             while data := await reader.read(_LIMIT):
                 await self._bytes(data, writer)
@@ -58,6 +57,7 @@ class _Echo:
         writer.close()
 
     async def _bytes(self, data: bytes, writer: _Writer) -> None:
+        self._journal.note(Arrival(app=self.name))
         writer.write(f"{self.name}:".encode() + data)
         await writer.drain()
 

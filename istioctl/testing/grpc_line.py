@@ -33,10 +33,7 @@ async def ask(opened: grpc.aio.Channel, call: Call) -> Reply:
     body = b""
     with contextlib.suppress(grpc.aio.AioRpcError, asyncio.CancelledError):
         body = await asked
-    headers = {
-        str(key): str(value) for key, value in (*await asked.initial_metadata(), *await asked.trailing_metadata())
-    }
-    code = await asked.code()
-    return Reply(
-        status=200, grpc=int(code.value[0]), headers=headers, body=body or (await asked.details() or "").encode()
-    )
+    metadata = (*await asked.initial_metadata(), *await asked.trailing_metadata())
+    headers = {str(key): str(value) for key, value in metadata}
+    code, details = await asked.code(), await asked.details() or ""
+    return Reply(status=200, grpc=int(code.value[0]), headers=headers, body=body or details.encode())

@@ -26,7 +26,8 @@ class HttpLine:
         self.open = True
         if self._tunnel:
             reply = await self.exchange(f"CONNECT {self._tunnel} HTTP/1.1\r\nhost: {self._tunnel}\r\n\r\n".encode())
-            self.refusal = None if reply.status == 200 else reply
+            self.open = reply.status == 200
+            self.refusal = None if self.open else reply
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: object, traceback: TracebackType | None) -> None:

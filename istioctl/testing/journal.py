@@ -4,7 +4,7 @@ import msgspec
 
 
 class Arrival(msgspec.Struct, frozen=True, kw_only=True):
-    """One request, or the first bytes of a connection. Header names are lower case, repeated ones joined by ","."""
+    """One request, or some bytes of a connection. Header names are lower case, repeated ones joined by ","."""
 
     app: str
     path: str = ""

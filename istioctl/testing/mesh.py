@@ -49,6 +49,7 @@ class TestMesh:
         self.agents = agents
         self.journal = apps.journal
         self.outside = apps.outside
+        self.rules = ""
         self._applied: dict[ConfigKey, None] = {}
         store = container.platform().config
         assert store is not None
@@ -69,10 +70,14 @@ class TestMesh:
         return ProxyView(self.inputs, self.workload(name).key)
 
     async def apply(self, text: str, *, namespace: str = "default") -> tuple[ConfigKey, ...]:
-        """Puts the documents and waits until they are in force. Raises `Misconfigured` when one cannot be decoded."""
+        """Puts the documents and waits until they are in force. Raises `Misconfigured` when one cannot be decoded.
+
+        `rules` is what was applied since the last `clear`, as text.
+        """
         stored = [await self._put(document) for document in documents(text, namespace=namespace)]
         self._applied |= dict.fromkeys(document.key for document in stored)
         await self.settled(lambda: all(self._known(document) for document in stored))
+        self.rules += text
         return tuple(document.key for document in stored)
 
     async def _put(self, document: Document) -> Document:
@@ -86,6 +91,7 @@ class TestMesh:
     async def clear(self) -> None:
         """Removes everything that was applied and waits until that is in force."""
         gone, self._applied = self._applied, {}
+        self.rules = ""
         for key in gone:
             await self._store.delete(key)
         await self.settled(lambda: not gone.keys() & self.container.world().documents.keys())
@@ -105,6 +111,10 @@ def documents(text: str, *, namespace: str) -> tuple[Document, ...]:
     return decoded.documents
 
 
+def _make(state: Path) -> None:
+    state.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+
 class Apps(msgspec.Struct, frozen=True):
     """The applications beside the proxies, and one that is no part of the mesh: on port `outside` of 127.0.0.1."""
 
@@ -117,7 +127,7 @@ async def mesh(mesh_file: Path, *, state: Path, transport: Transport = Transport
     """Runs the mesh of `mesh_file` with an echo behind each workload, whatever command the file gives."""
     with claimed(None) as slot, lifeline() as line:
         options: dict[str, Scalar] = {"mesh_file": str(mesh_file), "state": str(state), "slot": slot, "slot_held": True}
-        state.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _make(state)
         planned = plan(loaded(mesh_file), Allocator(slot, ledger=Ledger(state / LEDGER)))
         async with contextlib.AsyncExitStack() as stack:
             apps = await stack.enter_async_context(_applications(planned))

@@ -3,15 +3,16 @@
 The simulator follows a call to the other side's proxy; what the application would answer is added here.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 import grpc
 import msgspec
 
-from core.ir.values import HeaderOps
 from core.model.service import WorkloadKey
 from core.simulate import Answered, Arrived, Call, Outcome, Refused
-from core.simulate.changes import changed
+from core.simulate.answers import answered
+from core.simulate.changes import changed, joined
+from core.simulate.request import Request
 from core.view.upstream import Endpoint
 from istioctl.testing.behaviour import behaviour
 from istioctl.testing.reply import Reply
@@ -19,6 +20,9 @@ from istioctl.testing.reply import Reply
 CLOSED = "closed"
 OUTSIDE = "outside"
 """The server that is no part of the mesh."""
+
+_NOT_METADATA = frozenset({"content-type"})
+"""What gRPC sends but does not show to applications."""
 
 _GRPC = {code.value[0]: code.name for code in grpc.StatusCode}
 _FLAGS = {
@@ -122,22 +126,27 @@ def _answered(answer: Answered) -> Observed:
         status=answer.status,
         grpc=grpc_status,
         flag=answer.flag,
-        response={**dict(answer.headers), **location},
+        response={**joined(answer.headers), **location},
         body=answer.body,
     )
 
 
 def _app(endpoint: Endpoint) -> str:
+    if not endpoint.workload:
+        return OUTSIDE
+    if not endpoint.workload:
+        return OUTSIDE
     name, _, namespace = endpoint.workload.rpartition(".")
     return app_name(WorkloadKey(namespace, name))
 
 
 def _arrived(arrived: Arrived, app: str, share: float, call: Call) -> Observed:
     """What this application answers, as `istioctl.testing.behaviour` has it."""
-    request = dict(arrived.headers)
+    request = joined(arrived.headers)
     answer = behaviour(app, request, earlier=0)
     if arrived.timeout and answer.delay > arrived.timeout / 1000:
-        return Observed(share=share, who="504", status=504, flag="UT", elapsed=arrived.timeout / 1000)
+        late = _answered(answered(504, share=share, flag="UT", grpc=call.protocol == "grpc"))
+        return msgspec.structs.replace(late, elapsed=arrived.timeout / 1000)
     is_grpc = call.protocol == "grpc"
     return Observed(
         share=share,
@@ -147,11 +156,13 @@ def _arrived(arrived: Arrived, app: str, share: float, call: Call) -> Observed:
         seen=call.protocol != "tcp" and call.method != "HEAD" and not (is_grpc and answer.status),
         path=arrived.path,
         authority="" if is_grpc else arrived.authority,
-        request=request,
-        response=_response(app, answer.headers, arrived.response, call),
+        request={name: value for name, value in request.items() if not (is_grpc and name in _NOT_METADATA)},
+        response=_response(app, answer.headers, arrived),
         elapsed=answer.delay,
     )
 
 
-def _response(app: str, headers: tuple[tuple[str, str], ...], steps: Iterable[HeaderOps], call: Call) -> dict[str, str]:
-    return dict(changed((("x-app", app), *headers), steps, request=dict(call.headers)))
+def _response(app: str, headers: tuple[tuple[str, str], ...], arrived: Arrived) -> dict[str, str]:
+    """Rules may put parts of the request on the answer: of the request as it arrived."""
+    request = Request(method="", target=arrived.path, authority=arrived.authority, headers=arrived.headers)
+    return joined(changed((("x-app", app), *headers), arrived.response, request=request))

@@ -14,8 +14,6 @@ from core.simulate import Call, Via
 
 S = TypeVar("S", bound=msgspec.Struct)
 Json = dict[str, object]
-OUTSIDE = "outside"
-"""Instead of a port: that of the server on 127.0.0.1 that is no part of the mesh."""
 
 
 class TableError(Exception):
@@ -27,7 +25,9 @@ class _Spec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class CallSpec(_Spec, frozen=True):
-    """`via` may list several ways in: then the case is made once for each."""
+    """`via` may list several ways in: then the case is made once for each. Port "outside" is that of the server on
+    127.0.0.1 that is no part of the mesh.
+    """
 
     host: str
     source: str = msgspec.field(default="sleep-v1", name="from")
@@ -126,9 +126,8 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def id(self) -> str:
         ways = self.spec.call.via
-        return "/".join(
-            (self.table, self.group, self.spec.name, *((self.call.via,) if isinstance(ways, tuple) else ()))
-        )
+        way = (self.call.via,) if isinstance(ways, tuple) else ()
+        return "/".join((self.table, self.group, self.spec.name, *way))
 
     @property
     def expect(self) -> Expect:
@@ -159,15 +158,14 @@ def _group(group: GroupSpec, table: TableSpec, file: str) -> Iterator[Case]:
         where = f"{file}: {group.name}: {raw.get('name', 'a case without a name')}"
         spec = _convert(raw, CaseSpec, where=where)
         _check(spec, where)
-        rules = (*table.rules, *group.rules, *spec.rules)
-        for via in spec.call.via if isinstance(spec.call.via, tuple) else (spec.call.via,):
-            yield Case(
-                table=file.removesuffix(".yaml"),
-                group=group.name,
-                spec=spec,
-                call=_call(spec.call, via),
-                rules=_text(rules),
-            )
+        rules = _text((*table.rules, *group.rules, *spec.rules))
+        name = file.removesuffix(".yaml")
+        for via in _ways(spec.call):
+            yield Case(table=name, group=group.name, spec=spec, call=_call(spec.call, via), rules=rules)
+
+
+def _ways(call: CallSpec) -> tuple[Via, ...]:
+    return call.via if isinstance(call.via, tuple) else (call.via,)
 
 
 def _convert(raw: object, type_: type[S], *, where: str) -> S:
@@ -179,12 +177,11 @@ def _convert(raw: object, type_: type[S], *, where: str) -> S:
 
 def _check(spec: CaseSpec, where: str) -> None:
     expect, call = spec.expect, spec.call
-    ways = call.via if isinstance(call.via, tuple) else (call.via,)
     if expect == Expect():
         raise TableError(f"{where}: expects nothing")
     if expect.shares is not None and abs(sum(expect.shares.values()) - 1) > 1e-9:
         raise TableError(f"{where}: the shares do not add up to 1")
-    if call.protocol != "http" and "proxy" in ways:
+    if call.protocol != "http" and "proxy" in _ways(call):
         raise TableError(f"{where}: {call.protocol} cannot be called via proxy; use tunnel or virtual")
     beyond = [name for name in ("sticks", "attempts") if getattr(expect, name) is not None]
     if spec.before or beyond:
@@ -201,7 +198,7 @@ def _call(spec: CallSpec, via: Via) -> Call:
     return Call(
         source=WorkloadKey(namespace or "default", name),
         host=spec.host,
-        port=0 if spec.port == OUTSIDE else spec.port,
+        port=spec.port if isinstance(spec.port, int) else 0,
         via=via,
         protocol=spec.protocol,
         method=spec.method,
@@ -213,11 +210,8 @@ def _call(spec: CallSpec, via: Via) -> Call:
 
 def pairs(headers: dict[str, str | tuple[str, ...]]) -> tuple[tuple[str, str], ...]:
     """One pair for each value."""
-    return tuple(
-        (name, value)
-        for name, values in headers.items()
-        for value in ((values,) if isinstance(values, str) else values)
-    )
+    several = ((name, (values,) if isinstance(values, str) else values) for name, values in headers.items())
+    return tuple((name, value) for name, values in several for value in values)
 
 
 def _text(rules: tuple[Json, ...]) -> str:

@@ -1,0 +1,96 @@
+"""Runs one case of a table: on the simulator, or on the real proxies of a mesh."""
+
+import asyncio
+import time
+
+import msgspec
+
+from core.compiler.view import ProxyView
+from core.simulate import Call, Outcome, simulate
+from istioctl.testing import judge, observed
+from istioctl.testing.caller import Site, entrance, send_many
+from istioctl.testing.mesh import TestMesh
+from istioctl.testing.observed import Observed
+from istioctl.testing.table import Case, pairs
+
+_FEW, _MANY = 5, 300
+_LINES = 4
+_PATIENCE = 2.0
+
+
+class Verdict(msgspec.Struct, frozen=True, kw_only=True):
+    """What happened, and what of that is not as expected."""
+
+    problems: tuple[str, ...]
+    observed: tuple[Observed, ...]
+
+
+def call_of(case: Case, *, outside: int) -> Call:
+    return case.call if case.call.port else msgspec.structs.replace(case.call, port=outside)
+
+
+def times(case: Case) -> int:
+    """As often as the table says; else often enough for its shares."""
+    if case.spec.times is not None:
+        return case.spec.times
+    return _MANY if len(case.expect.shares or ()) > 1 else _FEW
+
+
+# -- simulated ---------------------------------------------------------------------------------------------------------
+
+
+def simulated(site: Site, case: Case) -> Verdict:
+    call = call_of(case, outside=1)
+    outcome = followed(site, call)
+    found = observed.simulated(outcome, call)
+    problems = judge.problems(case.expect, found, times=0)
+    copies = judge.copies_simulated(case.expect.mirrored, outcome) if case.expect.mirrored else ()
+    return Verdict(problems=(*problems, *copies), observed=found)
+
+
+def followed(site: Site, call: Call) -> Outcome:
+    return simulate(ProxyView(site.inputs, call.source), call, entrance=entrance(site, call))
+
+
+# -- real --------------------------------------------------------------------------------------------------------------
+
+
+async def under(mesh: TestMesh, case: Case) -> None:
+    """Brings exactly the rules of `case` into force, the first as the oldest; those of a case before it are kept."""
+    if mesh.rules != case.rules:
+        await mesh.clear()
+        await mesh.apply(case.rules)
+
+
+async def made(mesh: TestMesh, case: Case) -> Verdict:
+    """Makes the calls on real proxies."""
+    call, count = call_of(case, outside=mesh.outside), times(case)
+    if before := case.spec.before:
+        first = msgspec.structs.replace(call, headers=pairs(dict(before.headers)))
+        await send_many(mesh, first, times=before.times)
+    mesh.journal.clear()
+    replies = await send_many(mesh, call, times=count, lines=case.spec.lines or _LINES)
+    found = observed.real(replies)
+    problems = judge.problems(case.expect, found, times=count)
+    return Verdict(problems=(*problems, *await _beside(mesh, case, count)), observed=found)
+
+
+async def _beside(mesh: TestMesh, case: Case, count: int) -> list[str]:
+    """What no answer tells. Copies may arrive after the answers, so there is some time for them."""
+    deadline = time.monotonic() + _PATIENCE
+    while (found := _journal(mesh, case, count)) and time.monotonic() < deadline:  # noqa: ASYNC110
+        await asyncio.sleep(0.01)
+    return found
+
+
+def _journal(mesh: TestMesh, case: Case, count: int) -> list[str]:
+    expect, arrivals = case.expect, mesh.journal.arrivals
+    copies = judge.copies_real(expect.mirrored, arrivals, times=count) if expect.mirrored else ()
+    tries = judge.tries(expect.attempts, arrivals, times=count) if expect.attempts is not None else ()
+    return [*copies, *tries]
+
+
+def agreement(mesh: TestMesh, case: Case, verdict: Verdict) -> list[str]:
+    """Where the simulator, asked of the same mesh, says something else."""
+    call = call_of(case, outside=mesh.outside)
+    return judge.disagreements(observed.simulated(followed(mesh, call), call), verdict.observed)
