@@ -17,11 +17,18 @@ from istioctl.options import namespace_option, state_dir_option
 
 
 class Entry(NamedTuple):
-    """A command: `istioctl.commands.<name>.command`. Entries of one section stand together."""
+    """A command: `istioctl.commands.<name>.command`, with `_` for `-`. Entries of one section stand together.
+
+    `alias` is the short name that Istio's users know, "" for none.
+    """
 
     section: str
     name: str
     summary: str
+    alias: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.name}, {self.alias}" if self.alias else self.name
 
 
 COMMANDS: tuple[Entry, ...] = (
@@ -29,7 +36,10 @@ COMMANDS: tuple[Entry, ...] = (
     Entry("Write rules", "apply", "Create or change objects from files"),
     Entry("Write rules", "get", "Show objects"),
     Entry("Write rules", "delete", "Remove objects"),
+    Entry("Write rules", "shift", "Send shares of a service's calls to its versions"),
     Entry("Find mistakes", "validate", "Check files without a mesh"),
+    Entry("Find mistakes", "proxy-status", "Show whether the proxies have what the Manager sends them", "ps"),
+    Entry("Find mistakes", "proxy-config", "Show what a proxy lives on", "pc"),
     Entry("This tool", "version", "Show the version of istioctl, and of the Manager if one runs"),
     Entry("This tool", "completion", "Print a completion script for your shell"),
 )
@@ -49,7 +59,7 @@ class UnknownCommand(click.UsageError):
     def __init__(self, name: str, context: click.Context) -> None:
         from difflib import get_close_matches
 
-        near = get_close_matches(name, [entry.name for entry in COMMANDS])
+        near = get_close_matches(name, [name for entry in COMMANDS for name in (entry.name, entry.alias) if name])
         meant = f'; did you mean "{near[0]}"?' if near else ""
         super().__init__(f'unknown command "{name}"{meant}', context)
 
@@ -61,22 +71,27 @@ class Istioctl(click.Group):
         return [entry.name for entry in COMMANDS]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in self.list_commands(ctx):
+        name = self._aliases().get(cmd_name, cmd_name)
+        if name not in self.list_commands(ctx):
             return None
-        found: click.Command = import_module(f"istioctl.commands.{cmd_name}").command
+        found: click.Command = import_module(f"istioctl.commands.{name.replace('-', '_')}").command
         return found
+
+    def _aliases(self) -> dict[str, str]:
+        return {entry.alias: entry.name for entry in COMMANDS if entry.alias}
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        if not ctx.resilient_parsing and not args[0].startswith("-") and args[0] not in self.list_commands(ctx):
+        known = (*self.list_commands(ctx), *self._aliases())
+        if not ctx.resilient_parsing and not args[0].startswith("-") and args[0] not in known:
             raise UnknownCommand(args[0], ctx)
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         for section, entries in groupby(COMMANDS, key=lambda entry: entry.section):
             with formatter.section(section):
-                formatter.write_dl([(entry.name, entry.summary) for entry in entries])
+                formatter.write_dl([(str(entry), entry.summary) for entry in entries])
 
     def main(self, *args: Any, **extra: Any) -> Any:
         """As click's, with our failures and exit codes. The signature is click's, and as loose."""

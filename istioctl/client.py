@@ -13,6 +13,7 @@ from core.kinds.kind import Kind
 from core.manager.api import SOCKET
 from core.manager.api.failures import Cause, Status
 from core.manager.api.objects import Resource, ResourceList
+from core.manager.status import MeshStatus
 
 PATIENCE = 10.0
 """Seconds to wait for an answer; the Manager is on this machine."""
@@ -61,6 +62,10 @@ class Api:
 
     def release(self) -> Release:
         return self._ask("GET", "/version", Release)
+
+    def status(self) -> MeshStatus:
+        """Who is connected, and how far each has come."""
+        return self._ask("GET", "/status", MeshStatus)
 
     def find(self, kind: Kind, namespace: str, name: str) -> Resource | None:
         """None when there is no such object."""

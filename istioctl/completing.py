@@ -1,4 +1,4 @@
-"""What the shell offers behind `get` and `delete`: kinds, then the names that the running mesh has."""
+"""What the shell offers behind commands: kinds, and the names that the running mesh has."""
 
 import click
 
@@ -34,6 +34,33 @@ def names(context: click.Context, parameter: click.Parameter, incomplete: str) -
 def kind_then_names(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
     """For an argument that takes both."""
     return (names if _said(context) else kinds)(context, parameter, incomplete)
+
+
+def sidecars(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    """Workloads whose proxy runs on this machine."""
+    from istioctl.sidecars import sidecars as found
+    from istioctl.workloads import short
+
+    where = context.find_object(Where)
+    assert where
+    names = (short(key, where.namespace_for()) for key in found(where.state_dir))
+    return [name for name in names if name.startswith(incomplete)]
+
+
+def proxies(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    """Workloads whose proxy is connected to the Manager; nothing when no Manager answers."""
+    from istioctl.client import Api
+    from istioctl.workloads import short
+
+    where = context.find_object(Where)
+    assert where
+    try:
+        with Api(where.state_dir, timeout=PATIENCE) as api:
+            found = api.status().proxies
+    except MeshError:
+        return []
+    names = (short(proxy.workload, where.namespace_for()) for proxy in found)
+    return [name for name in names if name.startswith(incomplete)]
 
 
 def _said(context: click.Context) -> tuple[str, ...]:

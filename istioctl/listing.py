@@ -51,6 +51,7 @@ _LEVELS = ("ERROR", "WARNING", "INFO")
 SPECIAL: Mapping[str, tuple[tuple[str, Cell], ...]] = {
     "VirtualService": (("GATEWAYS", field("gateways")), ("HOSTS", field("hosts"))),
     "DestinationRule": (("HOST", field("host")),),
+    "ServiceEntry": (("HOSTS", field("hosts")), ("LOCATION", field("location")), ("RESOLUTION", field("resolution"))),
 }
 WIDE: tuple[tuple[str, Cell], ...] = (
     ("VERSION", lambda resource: resource.metadata.resource_version),

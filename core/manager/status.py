@@ -2,7 +2,7 @@
 
 import msgspec
 
-from core.model.config import Origin
+from core.model.config import ConfigKey, Origin
 from core.model.service import WorkloadKey
 
 
@@ -11,12 +11,14 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
 
     `type` is the short name ("CDS"); `sent` and `acked` are versions, "" before the first;
     `generation` is the generation of the configuration that the acknowledged version was compiled from.
+    `waiting`: something is still to be sent or to be answered.
     """
 
     type: str
     sent: str = ""
     acked: str = ""
     generation: int = 0
+    waiting: bool = False
 
 
 class Refusal(msgspec.Struct, frozen=True, kw_only=True):
@@ -28,16 +30,38 @@ class Refusal(msgspec.Struct, frozen=True, kw_only=True):
     origin: Origin | None = None
 
 
+class Held(msgspec.Struct, frozen=True, kw_only=True):
+    """A document that is out of force until it changes, because the proxy of `workload` refused what it became.
+
+    Its last good version is in force instead, so that the proxy itself is in sync again.
+    """
+
+    document: ConfigKey
+    workload: WorkloadKey
+    refusal: Refusal
+
+
 class ProxyStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """One connected proxy. `connected_since` is seconds since the epoch."""
+    """One connected proxy. `connected_since` is seconds since the epoch; `user_agent` is like "envoy 1.40.0"."""
 
     workload: WorkloadKey
     node: str
     connected_since: float
+    user_agent: str = ""
     deliveries: tuple[Delivery, ...] = ()
     refused: tuple[Refusal, ...] = ()
 
     @property
     def synced(self) -> bool:
-        """Everything that was sent is acknowledged, and nothing is refused."""
-        return not self.refused and all(d.sent == d.acked for d in self.deliveries)
+        """Nothing is to be sent, to be answered, or refused.
+
+        `sent` may still be newer than `acked`: when the reason of a refusal was taken back, there is nothing to send.
+        """
+        return not self.refused and not any(d.waiting for d in self.deliveries)
+
+
+class MeshStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """What the Manager answers at `/status`."""
+
+    proxies: tuple[ProxyStatus, ...]
+    held: tuple[Held, ...] = ()

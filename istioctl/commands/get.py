@@ -50,7 +50,8 @@ def command(where: Where, kinds: str, names: tuple[str, ...], all_namespaces: bo
     if text := listing(found, output=output, namespaces=all_namespaces):
         show(text)
     else:
-        say(f"no {kinds} in " + ("any namespace" if all_namespaces else f"namespace {where.namespace_for()}"))
+        what = "objects" if kinds.lower() == "all" else kinds
+        say(f"no {what} in " + ("any namespace" if all_namespaces else f"namespace {where.namespace_for()}"))
 
 
 def _find(api: Api, kind: Kind, namespace: str, names: tuple[str, ...]) -> tuple[Resource, ...]:

@@ -11,7 +11,7 @@ from istioctl.testing import judge, observed
 from istioctl.testing.caller import Site, entrance, send_many
 from istioctl.testing.mesh import TestMesh
 from istioctl.testing.observed import Observed
-from istioctl.testing.table import Case, pairs
+from istioctl.testing.table import OUTSIDE_PORT, Case, pairs
 
 _FEW, _MANY = 5, 300
 _LINES = 4
@@ -27,6 +27,11 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
 
 def call_of(case: Case, *, outside: int) -> Call:
     return case.call if case.call.port else msgspec.structs.replace(case.call, port=outside)
+
+
+def rules_of(case: Case, *, outside: int) -> str:
+    """The documents of `case`, where they name the outside server with its port."""
+    return case.rules.replace(OUTSIDE_PORT, str(outside))
 
 
 def times(case: Case) -> int:
@@ -57,9 +62,10 @@ def followed(site: Site, call: Call) -> Outcome:
 
 async def under(mesh: TestMesh, case: Case) -> None:
     """Brings exactly the rules of `case` into force, the first as the oldest; those of a case before it are kept."""
-    if mesh.rules != case.rules:
+    rules = rules_of(case, outside=mesh.outside)
+    if mesh.rules != rules:
         await mesh.clear()
-        await mesh.apply(case.rules)
+        await mesh.apply(rules)
 
 
 async def made(mesh: TestMesh, case: Case) -> Verdict:

@@ -16,6 +16,10 @@ S = TypeVar("S", bound=msgspec.Struct)
 Json = dict[str, object]
 
 
+OUTSIDE_PORT = "$outside"
+"""Stands in documents for the port of the outside server."""
+
+
 class TableError(Exception):
     """A table that cannot be read; the message names file and case."""
 

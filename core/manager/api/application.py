@@ -18,13 +18,14 @@ from core.manager.api.objects import Resource, ResourceList, resource_of
 from core.manager.api.questions import body_of, check_revision, delete_options, is_dry_run, refuse_unserved
 from core.manager.api.release import installed
 from core.manager.api.target import Target, target_of
-from core.manager.status import ProxyStatus
+from core.manager.status import Held, ProxyStatus
 from core.model.config import ConfigKey, Document, written
 from core.model.mesh import Mesh
 from core.ports import ConfigStore
 
 Findings = Callable[[ConfigKey], tuple[Diagnostic, ...]]
 Proxies = Callable[[], tuple[ProxyStatus, ...]]
+HeldDocuments = Callable[[], tuple[Held, ...]]
 
 _KIND: Final = "/apis/{group}/{version}"
 _COLLECTION: Final = _KIND + "/namespaces/{namespace}/{plural}"
@@ -35,7 +36,7 @@ class ConfigApi:
     """Verbs on objects.
 
     `mesh` gives the mesh settings of the moment, `proxies` who is connected, `findings` what is known to be wrong with
-    a stored document.
+    a stored document, `held` which documents are out of force because a proxy refused them.
     """
 
     def __init__(
@@ -45,11 +46,13 @@ class ConfigApi:
         mesh: Callable[[], Mesh],
         proxies: Proxies,
         findings: Findings,
+        held: HeldDocuments = tuple,
     ) -> None:
         self._store = store
         self._mesh = mesh
         self._proxies = proxies
         self._findings = findings
+        self._held = held
 
     def application(self) -> Starlette:
         routes = [
@@ -73,7 +76,8 @@ class ConfigApi:
         return answer({"major": major, "minor": minor, "gitVersion": f"v{installed()}"})
 
     async def _status(self, request: Request) -> Response:
-        return answer({"proxies": [to_builtins(proxy) | {"synced": proxy.synced} for proxy in self._proxies()]})
+        proxies = [to_builtins(proxy) | {"synced": proxy.synced} for proxy in self._proxies()]
+        return answer({"proxies": proxies, "held": self._held()})
 
     async def _list(self, request: Request) -> Response:
         target = target_of(request)

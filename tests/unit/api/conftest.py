@@ -7,7 +7,7 @@ import pytest
 
 from core.diagnostics import Diagnostic
 from core.manager.api.application import ConfigApi
-from core.manager.status import ProxyStatus
+from core.manager.status import Held, ProxyStatus
 from core.model.config import ConfigKey
 from core.model.mesh import Mesh
 from platforms.memory import MemoryConfigStore
@@ -22,6 +22,7 @@ class World:
     def __init__(self) -> None:
         self.store = MemoryConfigStore(clock=lambda: NOON)
         self.proxies: tuple[ProxyStatus, ...] = ()
+        self.held: tuple[Held, ...] = ()
         self.findings: dict[ConfigKey, tuple[Diagnostic, ...]] = {}
 
     def api(self) -> ConfigApi:
@@ -30,6 +31,7 @@ class World:
             mesh=Mesh,
             proxies=lambda: self.proxies,
             findings=lambda key: self.findings.get(key, ()),
+            held=lambda: self.held,
         )
 
 

@@ -4,12 +4,13 @@ from collections.abc import Callable
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 
 from core.diagnostics import Diagnostic, Severity
 from core.errors import Denied, Unavailable
 from core.manager.api.questions import LARGEST_BODY
-from core.manager.status import Delivery, ProxyStatus, Refusal
+from core.manager.status import Delivery, Held, MeshStatus, ProxyStatus, Refusal
 from core.model.config import ConfigKey, Document, Origin
 from core.model.service import WorkloadKey
 
@@ -293,8 +294,16 @@ async def test_status_shows_every_proxy(world: Any, http: httpx.AsyncClient) -> 
     )
     first, second = (await http.get("/status")).json()["proxies"]
     assert first["synced"] is True
-    assert first["deliveries"] == [{"type": "CDS", "sent": "a", "acked": "a", "generation": 3}]
+    assert first["deliveries"] == [{"type": "CDS", "sent": "a", "acked": "a", "generation": 3, "waiting": False}]
     assert (second["synced"], second["refused"][0]["origin"]["path"]) == (False, "spec.http[0]")
+
+
+async def test_status_shows_what_is_out_of_force(world: Any, http: httpx.AsyncClient) -> None:
+    """A document that a proxy refused: which, whose proxy, and why; the answer is what `MeshStatus` reads."""
+    refusal = Refusal(type="RDS", resource="80", reason="bad regex", origin=Origin(KEY))
+    world.held = (Held(document=KEY, workload=WorkloadKey("default", "reviews-v1"), refusal=refusal),)
+    answer = await http.get("/status")
+    assert msgspec.json.decode(answer.content, type=MeshStatus) == MeshStatus(proxies=(), held=world.held)
 
 
 async def test_version_and_health(http: httpx.AsyncClient) -> None:

@@ -77,6 +77,13 @@ def test_a_typo_is_answered_with_what_was_meant(typed: str, meant: str, istioctl
     assert f'unknown command "{typed}"; did you mean "{meant}"?' in result.stderr
 
 
+@pytest.mark.parametrize(("short", "name"), [(entry.alias, entry.name) for entry in COMMANDS if entry.alias])
+def test_short_names_are_the_same_command(short: str, name: str, istioctl: Run) -> None:
+    """What Istio's users type finds the command, and the list of commands says so."""
+    assert command(short) is command(name)
+    assert f"{name}, {short} " in istioctl().stdout
+
+
 def test_nonsense_is_not_answered_with_a_guess(istioctl: Run) -> None:
     """Nothing is near "xyzzy"."""
     result = istioctl("xyzzy")
@@ -97,6 +104,12 @@ def test_nonsense_is_not_answered_with_a_guess(istioctl: Run) -> None:
         ["delete"],
         ["delete", "vs"],
         ["completion", "tcsh"],
+        ["shift", "reviews"],
+        ["proxy-config", "cluster"],
+        ["proxy-config", "clutser", "reviews-v1"],
+        ["proxy-config", "cluster", "reviews-v1", "-f", "-"],
+        ["proxy-config", "route", "reviews-v1", "--fqdn", "reviews"],
+        ["pc", "listener", "-f", "/no/such/file"],
     ],
 )
 def test_a_wrong_command_line_exits_with_2(args: list[str], istioctl: Run) -> None:
@@ -118,6 +131,8 @@ def test_completion_scripts_are_for_istioctl(shell: str, istioctl: Run) -> None:
     ("words", "expected"),
     [
         ("istioctl va", {"validate"}),
+        ("istioctl proxy-config end", {"endpoint"}),
+        ("istioctl pc cluster -o ya", {"yaml"}),
         ("istioctl ", set(NAMES)),
         ("istioctl get -o y", {"yaml"}),
         ("istioctl get v", {"virtualservices"}),
@@ -140,7 +155,7 @@ OFFLINE = ("grpc", "google.protobuf", "starlette", "uvicorn", "httpx", "yaml", "
 
 def test_starting_loads_only_what_parsing_needs() -> None:
     """Neither the entry point nor a command's module loads anything that the command does not need yet."""
-    imports = "; ".join(f"import istioctl.commands.{name}" for name in NAMES)
+    imports = "; ".join(f"import istioctl.commands.{name.replace('-', '_')}" for name in NAMES)
     program = f"import sys; import istioctl.cli; {imports}; print([n for n in {OFFLINE} if n in sys.modules])"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
