@@ -5,6 +5,7 @@ What is wrong within one document is found when it is lowered.
 
 from collections.abc import Iterator
 
+from core.compiler.disagreement import disagreements
 from core.compiler.inputs import Inputs, wildcards
 from core.compiler.precedence import route_rules_for, service_for
 from core.diagnostics import Diagnostic, Severity
@@ -24,6 +25,9 @@ def findings(inputs: Inputs, key: ConfigKey) -> tuple[Diagnostic, ...]:
         found += _route_findings(inputs, rule)
     if policy is not None:
         found += _policy_findings(inputs, policy)
+    declaration = inputs.declarations.get(key)
+    if declaration is not None:
+        found += disagreements(inputs, declaration)
     return tuple(found)
 
 
@@ -61,9 +65,9 @@ def _dangling(inputs: Inputs, rule: RouteRule, to: Destination, origin: Origin) 
     if to.port and service.port(to.port) is None:
         ports = ", ".join(str(port.number) for port in service.ports) or "none"
         yield _missing(f"{to.host} has no port {to.port}; it has {ports}", "name one of its ports", origin.at("port"))
-    if to.subset and to.subset not in (known := _subsets(inputs, to.host)):
+    if to.subset and to.subset not in (known := _subsets(inputs, service.key.host)):
         listed = ", ".join(sorted(known)) or "none"
-        fix = f"add subset {to.subset!r} to a DestinationRule for {to.host}"
+        fix = f"add subset {to.subset!r} to a DestinationRule for {service.key.host}"
         yield _missing(f"{to.host} has no subset {to.subset!r}; it has {listed}", fix, origin.at("subset"))
 
 
@@ -78,14 +82,21 @@ def _policy_findings(inputs: Inputs, policy: DestinationPolicy) -> Iterator[Diag
         return
     service = service_for(inputs, policy.origin.config.namespace, policy.host)
     if service is None:
-        yield Diagnostic(
-            code="IST0174",
-            severity=Severity.WARNING,
-            message=f"host {policy.host!r} is no service of this mesh: the document has no effect",
-            fix="name a registered service",
-            origin=policy.origin.at("host"),
-        )
-        return
+        what = f"host {policy.host!r} is no service of this mesh"
+        yield _ineffective(what, "name a registered service", policy.origin.at("host"))
+    elif service.key.host != policy.host:
+        what = f"host {policy.host!r} is another name of {service.key.host}"
+        yield _ineffective(what, f"write host: {service.key.host}", policy.origin.at("host"))
+    else:
+        yield from _empty_subsets(inputs, policy, service)
+
+
+def _ineffective(what: str, fix: str, origin: Origin) -> Diagnostic:
+    message = f"{what}: the document has no effect"
+    return Diagnostic(code="IST0174", severity=Severity.WARNING, message=message, fix=fix, origin=origin)
+
+
+def _empty_subsets(inputs: Inputs, policy: DestinationPolicy, service: Service) -> Iterator[Diagnostic]:
     for subset in policy.subsets:
         if not any(instance.labels.select(subset.labels) for instance in _instances(inputs, service)):
             yield Diagnostic(

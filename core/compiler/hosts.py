@@ -1,7 +1,7 @@
 """Virtual hosts: which domains stand for a host on a port, and the routes behind them."""
 
 from core.compiler import names
-from core.compiler.inputs import ANY_PORT, Inputs
+from core.compiler.inputs import ANY_PORT, HTTP_PORT, Inputs
 from core.compiler.precedence import service_for
 from core.compiler.routing import routes
 from core.compiler.scope import Scope
@@ -11,8 +11,6 @@ from core.model.mesh import OutboundMode
 from core.model.protocol import Protocol
 from core.model.service import Port, Service
 from core.view.route import ForwardTo, Route, RouteConfiguration, Tunnel, VirtualHost, WeightedUpstream
-
-_HTTP_PORT = 80
 
 
 @derived
@@ -44,7 +42,7 @@ def proxy_hosts(inputs: Inputs, scope: Scope, host: str) -> tuple[VirtualHost, .
     service = service_for(inputs, scope.namespace, host)
     if not _stands_for(inputs, scope, host, service):
         return ()
-    ports = service.ports if service is not None else (Port("http", _HTTP_PORT, Protocol.HTTP),)
+    ports = service.ports if service is not None else (Port("http", HTTP_PORT, Protocol.HTTP),)
     built = (_proxy_host(inputs, scope, host, port) for port in ports if port.protocol is not Protocol.UDP)
     return tuple(virtual_host for virtual_host in built if virtual_host is not None)
 
@@ -53,7 +51,7 @@ def _proxy_host(inputs: Inputs, scope: Scope, host: str, port: Port) -> VirtualH
     service = service_for(inputs, scope.namespace, host)
     plain = [name for name in _names(inputs, scope, host, service) if name != "*"]
     domains = [names.host_port(name, port.number) for name in plain]
-    if port.number == _HTTP_PORT:
+    if port.number == HTTP_PORT:
         domains += plain
     found = routes(inputs, scope, host, port.number) if _speaks_http(port) else ()
     if not domains or (service is None and not found):
@@ -85,7 +83,7 @@ def _speaks_http(port: Port) -> bool:
 def _routed(service: Service | None, port: int) -> bool:
     """Hosts that only rules know are served on port 80 (Istio)."""
     if service is None:
-        return port == _HTTP_PORT
+        return port == HTTP_PORT
     declared = service.port(port)
     return declared is not None and _speaks_http(declared)
 
@@ -98,7 +96,12 @@ def _names(inputs: Inputs, scope: Scope, host: str, service: Service | None) -> 
     if service is None:
         return (host,)
     candidates = dict.fromkeys((host, *_short(inputs, scope, service), *service.aliases, *service.addresses))
-    return tuple(name for name in candidates if _means(inputs, scope, name, service))
+    return tuple(_in_url(name) for name in candidates if _means(inputs, scope, name, service))
+
+
+def _in_url(name: str) -> str:
+    """IPv6 addresses stand in brackets where a port may follow (RFC 3986 §3.2.2)."""
+    return f"[{name}]" if ":" in name else name
 
 
 def _means(inputs: Inputs, scope: Scope, name: str, service: Service) -> bool:

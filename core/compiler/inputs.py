@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 
 from core.incremental import Graph, Multimap, Table
+from core.ir.declared import Declaration
 from core.ir.routing import RouteRule
 from core.ir.traffic import DestinationPolicy
 from core.model.config import ConfigKey
@@ -19,6 +20,9 @@ from core.model.workload import Workload
 
 ANY_PORT = 0
 """The pseudo port under which every host of the mesh is listed (the HTTP forward proxy serves them all)."""
+
+HTTP_PORT = 80
+"""The port on which hosts are served that only rules know (Istio)."""
 
 Path = tuple[int, ...]
 """A place in the directory of hosts: a port, and as many branches as one went down."""
@@ -88,6 +92,7 @@ class Inputs:
         self._mesh: Table[str, Mesh] = table("mesh")
         self.services: Table[ServiceKey, Service] = table("services")
         self.services_by_host: Multimap[str, ServiceKey] = multimap("services_by_host")
+        self.services_by_octet: Multimap[int, ServiceKey] = multimap("services_by_octet")
         self.http_hosts = HostDirectory(self.graph)
         self.instances: Table[InstanceKey, Instance] = table("instances")
         self.instances_by_service: Multimap[ServiceKey, InstanceKey] = multimap("instances_by_service")
@@ -97,6 +102,7 @@ class Inputs:
         self.route_rules_by_host: Multimap[str, ConfigKey] = multimap("route_rules_by_host")
         self.policies: Table[ConfigKey, DestinationPolicy] = table("policies")
         self.policies_by_host: Multimap[str, ConfigKey] = multimap("policies_by_host")
+        self.declarations: Table[ConfigKey, Declaration] = table("declarations")
         self._mesh.put("", Mesh())
 
     @property
@@ -108,6 +114,12 @@ class Inputs:
     @mesh.setter
     def mesh(self, mesh: Mesh) -> None:
         self._mesh.put("", mesh)
+
+
+def last_octet(address: str) -> int | None:
+    """Of an IPv4 address. Addresses that coincide within the networks of workloads share it (`virtual_address`)."""
+    octet = address.rpartition(".")[2]
+    return int(octet) if ":" not in address and octet.isdecimal() else None
 
 
 @lru_cache(maxsize=16384)

@@ -3,7 +3,7 @@
 import ipaddress
 
 from core.compiler import names
-from core.compiler.inputs import Inputs
+from core.compiler.inputs import Inputs, last_octet
 from core.compiler.precedence import service_for
 from core.incremental import derived
 from core.model.mesh import OutboundMode
@@ -98,9 +98,13 @@ def virtual_listeners(inputs: Inputs, key: WorkloadKey, service_key: ServiceKey)
     workload, service = inputs.workloads.get(key), inputs.services.get(service_key)
     if workload is None or service is None or workload.capture.virtual_network is None:
         return ()
-    if not service.addresses or service_for(inputs, key.namespace, service_key.host) != service:
+    owned = _own_address(inputs, key.namespace, service)
+    if owned is None or service_for(inputs, key.namespace, service_key.host) != service:
         return ()
-    address = virtual_address(workload.capture.virtual_network, service.addresses[0])
+    network = workload.capture.virtual_network
+    address = virtual_address(network, owned)
+    if service_key.declared_by and _taken(inputs, service, namespace=key.namespace, network=network):
+        return ()
     return tuple(
         Listener(
             name=names.listener(address, port.number),
@@ -111,6 +115,42 @@ def virtual_listeners(inputs: Inputs, key: WorkloadKey, service_key: ServiceKey)
         )
         for port in _ports(service)
     )
+
+
+def _own_address(inputs: Inputs, namespace: str, service: Service) -> str | None:
+    """The first virtual address that to these callers is no other service's. The networks of workloads are IPv4."""
+    addresses = (address for address in service.addresses if ":" not in address)
+    return next((address for address in addresses if service_for(inputs, namespace, address) == service), None)
+
+
+def _taken(inputs: Inputs, service: Service, *, namespace: str, network: str) -> bool:
+    """Whether a declared service's address falls together with that of a service that comes before it.
+
+    A platform keeps its services apart; whoever writes a document need not know how large these networks are. In
+    networks of less than 256 addresses there is no telling, so declared services have none there.
+    """
+    address = _own_address(inputs, namespace, service)
+    octet = last_octet(address) if address is not None else None
+    if address is None or octet is None or ipaddress.IPv4Network(network).prefixlen > _SMALLEST_NETWORK:
+        return True
+    found = (inputs.services.get(key) for key in inputs.services_by_octet.get(octet))
+    before = [other for other in found if other is not None and _rank(other) < _rank(service)]
+    wanted = virtual_address(network, address)
+    return any(wanted == _listening_at(inputs, other, namespace=namespace, network=network) for other in before)
+
+
+_SMALLEST_NETWORK = 24
+
+
+def _rank(service: Service) -> tuple[bool, float, ServiceKey]:
+    """Platforms first, then the oldest."""
+    return bool(service.key.declared_by), service.created, service.key
+
+
+def _listening_at(inputs: Inputs, service: Service, *, namespace: str, network: str) -> str | None:
+    own = _own_address(inputs, namespace, service)
+    shown = service_for(inputs, namespace, service.key.host) == service
+    return virtual_address(network, own) if shown and own is not None else None
 
 
 def virtual_address(network: str, service_address: str) -> str:

@@ -18,8 +18,12 @@ T = TypeVar("T")
 
 @derived
 def service_for(inputs: Inputs, namespace: str, host: str) -> Service | None:
-    """The service that `host` means to callers in `namespace`: their own namespace's, else the oldest."""
-    services = [s for key in inputs.services_by_host.get(host) if (s := inputs.services.get(key)) is not None]
+    """The service that `host` means to callers in `namespace`: their own namespace's, else the oldest.
+
+    Services that are not exported to them do not exist for them.
+    """
+    found = [s for key in inputs.services_by_host.get(host) if (s := inputs.services.get(key)) is not None]
+    services = [s for s in found if "*" in s.visible_to or namespace in s.visible_to]
     return min(services, key=lambda s: (s.key.namespace != namespace, s.created, s.key), default=None)
 
 

@@ -116,7 +116,10 @@ def _retry(retry: Retry | Inherit, hash_key: HashKey | None) -> Retry | None:
 
 
 def _upstream_name(inputs: Inputs, scope: Scope, destination: Destination, called: int) -> str:
-    return names.outbound(destination.host, _port(inputs, scope, destination, called), destination.subset)
+    """Upstreams carry the service's own host, also where a rule names an alias."""
+    service = service_for(inputs, scope.namespace, destination.host)
+    host = service.key.host if service is not None else destination.host
+    return names.outbound(host, _port(inputs, scope, destination, called), destination.subset)
 
 
 def _port(inputs: Inputs, scope: Scope, destination: Destination, called: int) -> int:

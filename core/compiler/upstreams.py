@@ -10,13 +10,14 @@ from core.ir.traffic import INHERIT_ALL, Balance, ConnectionPool, LoadBalancer, 
 from core.ir.values import Inherit
 from core.model.config import Origin
 from core.model.protocol import Protocol
-from core.model.service import Health, Instance, Locality, Port, Service, ServiceKey
+from core.model.service import Health, Instance, Locality, Port, Resolution, Service, ServiceKey
 from core.view.upstream import (
     Discovered,
     Endpoint,
     HttpVersion,
     LoadAssignment,
     LocalityEndpoints,
+    Resolved,
     ServiceRef,
     Upstream,
 )
@@ -31,21 +32,30 @@ def upstreams(inputs: Inputs, namespace: str, key: ServiceKey) -> tuple[Upstream
         return ()
     policy = policy_for(inputs, namespace, key)
     timeout = inputs.mesh.connect_timeout
+    # Where names are looked up, endpoints are part of the upstream; else it must not change when they do.
+    looked_up = _ready(inputs, key) if service.resolution is Resolution.DNS else None
     return tuple(
-        _upstream(service, port, policy, subset, timeout)
+        _upstream(service, port, (policy, subset), looked_up, timeout)
         for port in service.ports
         if port.protocol is not Protocol.UDP
         for subset in (None, *policy.subsets)
     )
 
 
-def _upstream(service: Service, port: Port, policy: Policy, subset: Subset | None, connect_timeout: int) -> Upstream:
+def _upstream(
+    service: Service,
+    port: Port,
+    ruled: tuple[Policy, Subset | None],
+    looked_up: list[Instance] | None,
+    connect_timeout: int,
+) -> Upstream:
+    policy, subset = ruled
     blocks = effective(policy, port.number, subset)
     pool = _resolve(blocks.connection_pool, ConnectionPool())
     subset_name = subset.name if subset else ""
     return Upstream(
         name=names.outbound(service.key.host, port.number, subset_name),
-        endpoints=Discovered(),
+        endpoints=Discovered() if looked_up is None else Resolved(_localities(port, subset, looked_up)),
         http=_http_version(port.protocol, pool),
         connect_timeout=pool.connect_timeout or connect_timeout,
         load_balancer=_balancer(blocks),
@@ -54,7 +64,7 @@ def _upstream(service: Service, port: Port, policy: Policy, subset: Subset | Non
         service=ServiceRef(service.key.host, service.name, service.key.namespace),
         subset=subset_name,
         port=port.number,
-        origins=_origins(policy, blocks, subset),
+        origins=(*_origins(policy, blocks, subset), *((service.origin,) if service.origin else ())),
     )
 
 
@@ -85,9 +95,9 @@ def _http_version(protocol: Protocol, pool: ConnectionPool) -> HttpVersion:
 
 
 def load_assignments(inputs: Inputs, namespace: str, key: ServiceKey) -> tuple[LoadAssignment, ...]:
-    """The endpoints of every upstream of a service, in the order of `upstreams`."""
+    """The endpoints of every upstream of a service, in the order of `upstreams`; none where names are looked up."""
     service = inputs.services.get(key)
-    if service is None:
+    if service is None or service.resolution is Resolution.DNS:
         return ()
     subsets = (None, *policy_for(inputs, namespace, key).subsets)
     ready = _ready(inputs, key)

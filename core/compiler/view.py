@@ -3,7 +3,7 @@
 from core.compiler import names
 from core.compiler.hosts import hosts_at, other_hosts, service_host
 from core.compiler.inbound import inbound_listeners, inbound_upstreams
-from core.compiler.inputs import ANY_PORT, Inputs
+from core.compiler.inputs import ANY_PORT, HTTP_PORT, Inputs
 from core.compiler.outbound import (
     fixed_upstreams,
     forward_proxy,
@@ -13,6 +13,7 @@ from core.compiler.outbound import (
     tunnel_upstream,
     virtual_listeners,
 )
+from core.compiler.precedence import service_for
 from core.compiler.scope import Scope, scope_of
 from core.compiler.upstreams import load_assignments, upstreams
 from core.errors import NotFound
@@ -69,7 +70,10 @@ class ProxyView:
         return {assignment.name: assignment for group in found for assignment in group}
 
     def _services(self) -> tuple[ServiceKey, ...]:
-        return tuple(sorted(self._inputs.services.keys()))
+        """Those that exist for this proxy, and that no other one with the same host hides."""
+        inputs, namespace = self._inputs, self.scope.namespace
+        owners = {key: service_for(inputs, namespace, key.host) for key in sorted(inputs.services.keys())}
+        return tuple(key for key, owner in owners.items() if owner is not None and owner.key == key)
 
     def _hosts(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(key.host for key in self._services()))
@@ -82,9 +86,10 @@ class ProxyView:
 
 
 def http_ports(inputs: Inputs) -> tuple[int, ...]:
-    """All port numbers on which some service speaks HTTP by declaration."""
+    """All port numbers on which some service speaks HTTP by declaration; hosts that only rules know do on port 80."""
     ports = (port for service in inputs.services.values() for port in service.ports)
-    return tuple(sorted({port.number for port in ports if port.protocol.is_http}))
+    ruled = {HTTP_PORT} if inputs.route_rules.values() else set()
+    return tuple(sorted({port.number for port in ports if port.protocol.is_http} | ruled))
 
 
 def label_names(inputs: Inputs) -> frozenset[str]:

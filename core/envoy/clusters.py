@@ -8,14 +8,26 @@ from envoy.config.cluster.v3 import cluster_pb2
 from envoy.config.core.v3 import address_pb2, base_pb2
 from envoy.config.endpoint.v3 import endpoint_components_pb2, endpoint_pb2
 
-from core.envoy import addresses, ads, metadata
+from core.envoy import addresses, ads, dns, endpoints, metadata
 from core.envoy.any import milliseconds, packed
 from core.envoy.filters import dynamic_forward_proxy
 from core.envoy.protocols import http_options
 from core.envoy.resilience import circuit_breakers, connection_options, outlier_detection, panic_below
 from core.envoy.templates import Templates
 from core.ir.traffic import Balance, ConnectionPool, ConsistentHash, Outlier
-from core.view.upstream import AnyHost, Discovered, Endpoints, HttpVersion, Internal, Nowhere, Static, Upstream
+from core.view.upstream import (
+    AnyHost,
+    Discovered,
+    Endpoints,
+    HttpVersion,
+    Internal,
+    LoadAssignment,
+    LocalityEndpoints,
+    Nowhere,
+    Resolved,
+    Static,
+    Upstream,
+)
 
 _Cluster = cluster_pb2.Cluster
 
@@ -75,11 +87,13 @@ def build(shape: Shape, texts: tuple[str, ...]) -> bytes:
 _TEMPLATES = Templates(build)
 
 
-def _located(endpoints: Endpoints, name: str, balancer: Balance | ConsistentHash) -> cluster_pb2.Cluster:
+def _located(where: Endpoints, name: str, balancer: Balance | ConsistentHash) -> cluster_pb2.Cluster:
     """The fields that say where endpoints come from, and where there may be several how one is chosen."""
-    match endpoints:
+    match where:
         case Discovered():
             return _PASSTHROUGH if balancer == Balance("PASSTHROUGH") else _discovered(balancer)
+        case Resolved(localities):
+            return _resolved(name, localities, balancer)
         case Static(address, port):
             return _fixed(name, addresses.socket(address, port))
         case Internal(listener):
@@ -89,7 +103,7 @@ def _located(endpoints: Endpoints, name: str, balancer: Balance | ConsistentHash
         case Nowhere():
             return _Cluster(type=_Cluster.STATIC)
         case _:
-            assert_never(endpoints)
+            assert_never(where)
 
 
 _PASSTHROUGH = _Cluster(type=_Cluster.ORIGINAL_DST, lb_policy=_Cluster.CLUSTER_PROVIDED)
@@ -103,6 +117,21 @@ _POLICIES = {
 
 def _discovered(balancer: Balance | ConsistentHash) -> cluster_pb2.Cluster:
     cluster = _Cluster(type=_Cluster.EDS, eds_cluster_config=_Cluster.EdsClusterConfig(eds_config=ads.SOURCE))
+    cluster.MergeFrom(_balanced(balancer))
+    return cluster
+
+
+def _resolved(
+    name: str, localities: tuple[LocalityEndpoints, ...], balancer: Balance | ConsistentHash
+) -> cluster_pb2.Cluster:
+    """The load assignment is that of EDS, inside the cluster."""
+    cluster = _Cluster(cluster_type=dns.CLUSTER, load_assignment=endpoints.message(LoadAssignment(name, localities)))
+    cluster.MergeFrom(_balanced(balancer))
+    return cluster
+
+
+def _balanced(balancer: Balance | ConsistentHash) -> cluster_pb2.Cluster:
+    cluster = _Cluster()
     if isinstance(balancer, Balance):
         cluster.lb_policy = _POLICIES[balancer.policy]
     elif balancer.algorithm == "MAGLEV":

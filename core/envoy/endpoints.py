@@ -8,6 +8,7 @@ import msgspec
 from envoy.config.core.v3 import base_pb2, health_check_pb2
 from envoy.config.endpoint.v3 import endpoint_components_pb2 as components_pb2
 from envoy.config.endpoint.v3 import endpoint_pb2
+from google.protobuf.any_pb2 import Any
 
 from core.envoy import addresses, metadata, wire
 from core.envoy.any import head, number, serialised
@@ -25,6 +26,11 @@ Group = tuple[Locality, int, int, Sequence[bytes]]
 def encode(assignment: LoadAssignment) -> bytes:
     """An `Any` of `envoy.config.endpoint.v3.ClusterLoadAssignment`. Envoy takes only IP addresses here."""
     return join(assignment.name, [_group(place) for place in assignment.localities])
+
+
+def message(assignment: LoadAssignment) -> endpoint_pb2.ClusterLoadAssignment:
+    """The same as a message, for clusters that hold their endpoints; there addresses may be names."""
+    return endpoint_pb2.ClusterLoadAssignment.FromString(Any.FromString(encode(assignment)).value)
 
 
 def _group(place: LocalityEndpoints) -> Group:

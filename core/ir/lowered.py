@@ -3,10 +3,11 @@
 import msgspec
 
 from core.diagnostics import Diagnostic
+from core.ir.declared import Declaration
 from core.ir.routing import RouteRule
 from core.ir.traffic import DestinationPolicy
 
-Rule = RouteRule | DestinationPolicy
+Rule = RouteRule | DestinationPolicy | Declaration
 """Everything a document may be lowered to."""
 
 

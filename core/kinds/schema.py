@@ -20,6 +20,8 @@ from core.model.config import Origin
 S = TypeVar("S", bound=Spec)
 
 _DROP = object()
+_LONGEST = 80
+"""Characters of an unknown name that a message repeats."""
 
 
 @cache
@@ -38,7 +40,7 @@ def read(context: Context, spec: type[S]) -> S | None:
     """The document's spec; None when nothing of it can be read. Fields that are wrong are reported and left out."""
     try:
         return cast(S, _decoder(spec).decode(context.document.spec))
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return _read_slowly(context, spec)
 
 
@@ -61,7 +63,7 @@ def _read_slowly(context: Context, spec: type[S]) -> S | None:
 def _parse(context: Context) -> object:
     try:
         return msgspec.json.decode(context.document.spec)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         context.error(context.root, f"the spec is not JSON: {error}")
         return _DROP
 
@@ -104,8 +106,8 @@ class Walker:
         if later is None:
             meant = closest(json_name(key), target.fields, likeness=0.6)
             fix = f"did you mean {meant}?" if meant else f"known here: {', '.join(sorted(target.fields))}"
-            self._findings.error(at.at(key), f"unknown field {key!r}", fix=fix)
-            self._findings.meant(at.at(meant or key))
+            self._findings.error(at.at(key[:_LONGEST]), f"unknown field {key[:_LONGEST]!r}", fix=fix)
+            self._findings.meant(at.at(meant or key[:_LONGEST]))
         elif later is Severity.ERROR:
             self._findings.error(
                 at.at(json_name(key)),

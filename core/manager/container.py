@@ -34,4 +34,5 @@ class ManagerContainer(containers.DeclarativeContainer):
         mesh=world.provided.mesh,
         proxies=proxies.provided.status,
         findings=manager.provided.diagnostics,
+        held=quarantine.provided.held,
     )

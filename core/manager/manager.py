@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Iterable
 import msgspec
 
 from core.diagnostics import Diagnostic
-from core.errors import Misconfigured, NotFound
+from core.errors import Misconfigured, NotFound, Unavailable
 from core.manager.proxies import Proxies
 from core.manager.pusher import Pusher
 from core.manager.quarantine import Quarantine
@@ -21,6 +21,9 @@ from core.model.change import Change, ConfigGone, ConfigPut, Synced, WorkloadGon
 from core.model.config import ConfigKey
 from core.model.service import WorkloadKey
 from core.ports import ConfigStore, Platform, ServiceRegistry
+
+_LATER = 0.5
+"""Seconds until a store that could not take findings is asked again."""
 
 
 class Parts(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,6 +53,7 @@ class Manager:
         self._pushed = asyncio.Event()
         self._findings: dict[ConfigKey, None] = {}
         self._found = asyncio.Event()
+        parts.quarantine.on_blame(self._prove)
         parts.quarantine.on_change(self._stir)
         parts.quarantine.on_verdict(self.found)
         parts.pusher.on_findings(lambda key, diagnostics: self.found(key))
@@ -92,7 +96,6 @@ class Manager:
             case WorkloadGone(key):
                 self._workloads.discard(key)
             case ConfigPut(document):
-                self._prove()
                 self._parts.quarantine.forgive(document.key)
             case ConfigGone(key):
                 self._parts.quarantine.forgive(key)
@@ -104,9 +107,10 @@ class Manager:
         self._pushed.clear()
 
     def _prove(self) -> None:
-        """Before a document changes: whether what it says until now has turned out to be good."""
-        if self.idle and not self._parts.proxies.busy() and self._parts.quarantine.calm:
-            self._parts.world.prove()
+        """What has come to all proxies, and is not doubted, is good: documents that turn bad go back to that."""
+        parts = self._parts
+        if parts.world.unproved and parts.quarantine.calm:
+            parts.world.prove(min(parts.proxies.delivered(), default=parts.pusher.generation))
 
     async def _push(self) -> None:
         """Nothing is compiled or served before every source has told all: no proxy ever gets half a mesh."""
@@ -119,8 +123,10 @@ class Manager:
                 _settle_memory()
             # At once when all proxies are idle; otherwise changes gather for a moment.
             await self._parts.proxies.answered(within=self._coalesce)
+            self._prove()
             self._dirty.clear()
             self._parts.pusher.settle()
+            self._parts.world.settled(self._parts.pusher.generation)
             await self._parts.proxies.serve(self._workloads)
             self.ready.set()
             if self.idle:
@@ -150,6 +156,9 @@ class Manager:
                 await self._store.report(key, self.diagnostics(key))
             except NotFound:
                 continue
+            except Unavailable:
+                self.found(key)
+                await asyncio.sleep(_LATER)
 
 
 def _settle_memory() -> None:

@@ -10,23 +10,33 @@ from core.manager.api.server import serve
 from core.manager.container import ManagerContainer
 from core.manager.settings import Settings
 from core.plugins import open_platform
+from core.ports import Platform
 
 
 @contextlib.asynccontextmanager
 async def running(settings: Settings) -> AsyncIterator[ManagerContainer]:
     """A Manager at work while the context is open; inside it is ready. Raises what ends it, grouped."""
-    async with open_platform(settings.platform, settings.options) as platform:
-        container = ManagerContainer(settings=settings, platform=platform)
-        manager, server = container.manager(), container.server()
-        async with asyncio.TaskGroup() as tasks:
-            work = tasks.create_task(manager.run(), name="manager")
+    async with (
+        open_platform(settings.platform, settings.options) as platform,
+        serving(settings, platform) as container,
+    ):
+        yield container
+
+
+@contextlib.asynccontextmanager
+async def serving(settings: Settings, platform: Platform) -> AsyncIterator[ManagerContainer]:
+    """The same on a platform that somebody else opened, and closes."""
+    container = ManagerContainer(settings=settings, platform=platform)
+    manager, server = container.manager(), container.server()
+    async with asyncio.TaskGroup() as tasks:
+        work = tasks.create_task(manager.run(), name="manager")
+        try:
             await _either(work, manager.ready)
-            try:
-                async with serve(container.api().application(), settings.state / SOCKET):
-                    yield container
-            finally:
-                work.cancel()
-                await server.close()
+            async with serve(container.api().application(), settings.state / SOCKET):
+                yield container
+        finally:
+            work.cancel()
+            await server.close()
 
 
 async def _either(work: asyncio.Task[None], ready: asyncio.Event) -> None:
@@ -37,11 +47,21 @@ async def _either(work: asyncio.Task[None], ready: asyncio.Event) -> None:
 
 
 async def run(settings: Settings) -> None:
-    """Serves until SIGINT or SIGTERM."""
+    """Serves until SIGINT or SIGTERM, which also end a Manager that still waits for its platform."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
+    work, stopping = asyncio.create_task(_serve(settings)), asyncio.create_task(stop.wait())
+    await asyncio.wait({work, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    if work.done():
+        stopping.cancel()
+        work.result()
+    work.cancel()
+    await asyncio.wait({work})
+
+
+async def _serve(settings: Settings) -> None:
     async with running(settings):
         print("ready", flush=True)
-        await stop.wait()
+        await asyncio.get_running_loop().create_future()

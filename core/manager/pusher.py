@@ -3,11 +3,12 @@
 Synchronous and without I/O; who calls `settle`, and when, is the Manager's business.
 """
 
+import logging
 from collections.abc import Callable, Hashable, Iterator
 
 from core.compiler.findings import findings
 from core.compiler.scope import Scope, scope_of
-from core.diagnostics import Diagnostic
+from core.diagnostics import Diagnostic, Severity
 from core.errors import NotFound
 from core.incremental import ABSENT, Failed, Root
 from core.manager.resources import Resources
@@ -16,10 +17,15 @@ from core.manager.world import World
 from core.manager.xds.group import Group, settle
 from core.manager.xds.resource import ResourceType
 from core.model.change import Change, ConfigGone, ConfigPut, ServiceGone, ServicePut, WorkloadGone, WorkloadPut
-from core.model.config import ConfigKey
-from core.model.service import WorkloadKey
+from core.model.config import ConfigKey, Origin
+from core.model.service import ServiceKey, WorkloadKey
 
 OnFindings = Callable[[ConfigKey, tuple[Diagnostic, ...]], None]
+_log = logging.getLogger(__name__)
+
+BROKEN = "MSH3002"
+"""Stable code: a document brought out a bug of the Manager's."""
+
 Delta = tuple[Assembly, ResourceType, object, object]
 """Where a result belongs, what it was, and what it is."""
 
@@ -38,7 +44,11 @@ class Pusher:
         self._checked: dict[Root[object], ConfigKey] = {}
         self._on_findings: OnFindings = lambda key, diagnostics: None
         self._on_regroup: OnRegroup = lambda key: None
+        self._fresh: set[ConfigKey] = set()
+        self._broken: dict[ConfigKey, Diagnostic] = {}
         self._withdrawn: list[Delta] = []
+        self._declared: dict[ConfigKey, tuple[ServiceKey, ...]] = {}
+        self._pending: dict[Root[object], tuple[object, object]] = {}
         self._ports: set[int] = set()
         self._labels: frozenset[str] = frozenset()
         self.generation = 0
@@ -100,11 +110,15 @@ class Pusher:
                 self._each(self._release, key)
                 self._follow_ports()
             case ConfigPut(document):
+                self._fresh.add(document.key)
+                self._broken.pop(document.key, None)
                 self._check(document.key)
-                self._follow_labels()
+                self._follow_rules(document.key)
             case ConfigGone(key):
+                self._fresh.discard(key)
+                self._broken.pop(key, None)
                 self._uncheck(key)
-                self._follow_labels()
+                self._follow_rules(key)
             case WorkloadPut(workload):
                 self._regroup(workload.key)
             case WorkloadGone(key):
@@ -113,12 +127,28 @@ class Pusher:
     def revert(self, key: ConfigKey) -> None:
         """Takes out of force what a document says and was not proved good."""
         self._world.revert(key)
-        self._follow_labels()
+        self._follow_rules(key)
 
     def restore(self, key: ConfigKey) -> None:
         """Takes a reverted document into force again."""
+        self._fresh.add(key)
         self._world.restore(key)
+        self._follow_rules(key)
+
+    def _follow_rules(self, key: ConfigKey) -> None:
+        self._follow_declared(key)
+        self._follow_ports()
         self._follow_labels()
+
+    def _follow_declared(self, key: ConfigKey) -> None:
+        """Services that a document declares come and go with it, as those of platforms do with their changes."""
+        old, new = self._declared.pop(key, ()), self._world.declares(key)
+        if new:
+            self._declared[key] = new
+        for service in new:
+            self._each(self._keep, service)
+        for service in set(old) - set(new):
+            self._each(self._release, service)
 
     def _each(self, act: Callable[[Assembly, Hashable], None], part: Hashable) -> None:
         for assembly in (*self._scopes.values(), *self._workloads.values()):
@@ -157,7 +187,10 @@ class Pusher:
     def _release(self, assembly: Assembly, part: Hashable) -> None:
         for root in assembly.release(part):
             _, type_ = self._homes.pop(root)
-            self._withdrawn.append((assembly, type_, _settled(root), ABSENT))
+            # A root that goes while the world is recomputed may have failed; the log has what was before.
+            pending = self._pending.pop(root, None)
+            old = pending[0] if pending is not None else _settled(root)
+            self._withdrawn.append((assembly, type_, old, ABSENT))
             root.release()
 
     def _check(self, key: ConfigKey) -> None:
@@ -176,7 +209,8 @@ class Pusher:
         """All findings about a document: of itself, and beside the others."""
         root = self._checks.get(key)
         between = _settled(root) if root is not None else ABSENT
-        return (*self._world.diagnostics.get(key, ()), *(between if isinstance(between, tuple) else ()))
+        broken = (self._broken[key],) if key in self._broken else ()
+        return (*self._world.diagnostics.get(key, ()), *(between if isinstance(between, tuple) else ()), *broken)
 
     def _publish(self, key: ConfigKey) -> None:
         self._on_findings(key, self.diagnostics(key))
@@ -185,15 +219,44 @@ class Pusher:
 
     def settle(self) -> bool:
         """Recomputes what the applied changes reach and wakes the proxies concerned. Whether any group changed."""
+        results = self._recompute()
         deltas, self._withdrawn = self._withdrawn, []
-        for change in self._world.inputs.graph.settle():
-            home = self._homes.get(change.root)
+        for root, (old, new) in results.items():
+            home = self._homes.get(root)
             if home is not None:
-                deltas.append((*home, change.old, change.new))
-            elif (key := self._checked.get(change.root)) is not None:
-                _raise_failed(change.new)
+                deltas.append((*home, old, new))
+            elif (key := self._checked.get(root)) is not None:
                 self._publish(key)
         return self._deliver(deltas)
+
+    def _recompute(self) -> dict[Root[object], tuple[object, object]]:
+        """The old and new results of the roots that changed, none of them a failure.
+
+        Where a document brings out a bug of ours, it is taken out of force and the others work on.
+        """
+        results = self._pending = {}
+        while True:
+            for change in self._world.inputs.graph.settle():
+                old = results[change.root][0] if change.root in results else change.old
+                results[change.root] = old, change.new
+            failed = next((new.error for _, new in results.values() if isinstance(new, Failed)), None)
+            if failed is None:
+                self._fresh.clear()
+                self._pending = {}
+                return results
+            self._give_up(failed)
+
+    def _give_up(self, error: Exception) -> None:
+        """Takes the documents that changed last out of force. Raises `error` when it is not about any of them."""
+        newest = sorted(self._fresh)
+        self._fresh.clear()
+        if not newest:
+            raise error
+        _log.error("a document cannot be compiled", exc_info=error, extra={"documents": [str(key) for key in newest]})
+        for key in newest:
+            self._broken[key] = _broken(key, error)
+            self.revert(key)
+            self._publish(key)
 
     def _deliver(self, deltas: list[Delta]) -> bool:
         """Removals first: a name may move from one root to another within a generation."""
@@ -218,6 +281,11 @@ def _settled(root: Root[Resources] | Root[tuple[Diagnostic, ...]]) -> object:
         return ABSENT
 
 
-def _raise_failed(value: object) -> None:
-    if isinstance(value, Failed):
-        raise value.error
+def _broken(key: ConfigKey, error: Exception) -> Diagnostic:
+    return Diagnostic(
+        code=BROKEN,
+        severity=Severity.ERROR,
+        message=f"the Manager failed when this document, or one that came with it, was compiled: {error!r}",
+        fix="this is a bug of the Manager: report it; the document's last good version stays in force",
+        origin=Origin(key),
+    )

@@ -6,15 +6,23 @@ and come back by halves until the guilty ones are alone. A document that changes
 
 import asyncio
 from collections.abc import Callable, Iterable
+from operator import itemgetter
 from typing import Protocol
 
 from core.diagnostics import Diagnostic
 from core.manager.pusher import Pusher
 from core.manager.refusals import Blame
+from core.manager.status import Held
+from core.manager.xds.resource import ResourceType
 from core.model.config import ConfigKey
+from core.model.service import WorkloadKey
 
 _PATIENCE = 2.0
 """Seconds that proxies get to answer before the next suspects are tried."""
+
+
+Place = tuple[WorkloadKey, ResourceType, str]
+"""What is refused, and by whom."""
 
 
 class Bench(Protocol):
@@ -36,9 +44,16 @@ class Quarantine:
         self._pusher = pusher
         self._held: dict[ConfigKey, Blame] = {}
         self._out: set[ConfigKey] = set()
+        self._acquitted: dict[Place, set[ConfigKey]] = {}
         self._doubt = asyncio.Event()
+        self._trying = False
+        self._accused: Callable[[], None] = lambda: None
         self._changed: Callable[[], None] = lambda: None
         self._found: Callable[[ConfigKey], None] = lambda key: None
+
+    def on_blame(self, accused: Callable[[], None]) -> None:
+        """Have `accused` called before a blame is looked into, so that somebody notes what is good until then."""
+        self._accused = accused
 
     def on_change(self, changed: Callable[[], None]) -> None:
         """Have `changed` called when documents went out of force or came back, so that somebody settles."""
@@ -51,10 +66,11 @@ class Quarantine:
     @property
     def calm(self) -> bool:
         """Nothing is refused of which it is not known whose fault that is."""
-        return not self._doubt.is_set() and not self._out
+        return not self._doubt.is_set() and not self._trying
 
     def blame(self, blame: Blame) -> None:
         """A proxy refused something. Nothing happens when no document is behind it."""
+        self._accused()
         if len(blame.suspects) == 1:
             self._hold(blame.suspects[0], blame)
         elif blame.suspects:
@@ -71,10 +87,19 @@ class Quarantine:
         """The document changed, or is gone."""
         self._held.pop(key, None)
         self._out.discard(key)
+        for acquitted in self._acquitted.values():
+            acquitted.discard(key)
 
     def diagnostics(self, key: ConfigKey) -> tuple[Diagnostic, ...]:
         blame = self._held.get(key)
         return () if blame is None else (blame.diagnostic(key),)
+
+    def held(self) -> tuple[Held, ...]:
+        """The documents that were found guilty and have not changed since."""
+        return tuple(
+            Held(document=key, workload=blame.workload, refusal=blame.refusal())
+            for key, blame in sorted(self._held.items(), key=itemgetter(0))
+        )
 
     # -- trials --------------------------------------------------------------------------------------------------------
 
@@ -82,36 +107,40 @@ class Quarantine:
         """Holds the trials, one after the other, until cancelled."""
         while True:
             await self._doubt.wait()
+            self._doubt.clear()
+            self._trying = True
             # By then the guilty may have been refused alone as well, in a smaller resource: then no trial is needed.
             await self._settled(bench)
-            self._doubt.clear()
             if suspects := self._suspects(bench):
                 await self._try(suspects, bench)
+            self._trying = False
 
     async def _try(self, suspects: list[ConfigKey], bench: Bench) -> None:
-        refused = {_place(blame) for blame in bench.blames()}
-        await self._take_out(suspects, bench)
-        if refused & {_place(blame) for blame in bench.blames()}:
-            # It is refused without them, too: not their fault.
-            await self._bring_back(suspects, bench)
-            return
+        before = _places(bench)
+        self._take_out(suspects)
+        await self._settled(bench)
+        innocent = before & _places(bench)
+        self._acquitted = {place: keys for place, keys in self._acquitted.items() if place in innocent}
+        for place in innocent:
+            # It is refused without them, too.
+            self._acquitted.setdefault(place, set()).update(suspects)
         pile = _halves(suspects)
         while pile:
             await self._bring_back(pile.pop(), bench)
             if guilty := self._suspects(bench):
-                await self._take_out(guilty, bench)
+                self._take_out(guilty)
                 pile += _halves(guilty)
 
     def _suspects(self, bench: Bench) -> list[ConfigKey]:
-        """Of what is refused and made of several documents that may be the reason; who is held is none of them."""
-        doubtful = (blame.suspects for blame in bench.blames() if len(blame.suspects) > 1)
-        return [key for key in dict.fromkeys(key for keys in doubtful for key in keys) if key not in self._held]
+        """Of what is refused and made of several documents that may be the reason: those of which nothing is known."""
+        doubtful = (blame for blame in bench.blames() if len(blame.suspects) > 1)
+        keys = (key for b in doubtful for key in b.suspects if key not in self._acquitted.get(_place(b), ()))
+        return [key for key in dict.fromkeys(keys) if key not in self._held]
 
-    async def _take_out(self, keys: Iterable[ConfigKey], bench: Bench) -> None:
+    def _take_out(self, keys: Iterable[ConfigKey]) -> None:
         for key in keys:
             self._out.add(key)
             self._pusher.revert(key)
-        await self._settled(bench)
 
     async def _bring_back(self, keys: Iterable[ConfigKey], bench: Bench) -> None:
         """Not those that were found guilty, changed or deleted meanwhile."""
@@ -125,8 +154,12 @@ class Quarantine:
         await bench.answered(within=_PATIENCE)
 
 
-def _place(blame: Blame) -> tuple[object, ...]:
+def _place(blame: Blame) -> Place:
     return blame.workload, blame.type, blame.resource
+
+
+def _places(bench: Bench) -> set[Place]:
+    return {_place(blame) for blame in bench.blames()}
 
 
 def _halves(keys: list[ConfigKey]) -> list[list[ConfigKey]]:

@@ -7,6 +7,7 @@ that say something else in it than in what the proxy lives on.
 import msgspec
 
 from core.diagnostics import Diagnostic, Severity
+from core.manager.status import Refusal
 from core.manager.xds.resource import Resource, ResourceType
 from core.model.config import ConfigKey, Origin
 from core.model.service import WorkloadKey
@@ -55,6 +56,11 @@ class Blame(msgspec.Struct, frozen=True):
             fix="correct the part that the proxy names; until then the document's last good version stays in force",
             origin=Origin(key),
         )
+
+    def refusal(self) -> Refusal:
+        """As it is shown; with the document when only one can be behind it."""
+        origin = Origin(self.suspects[0]) if len(self.suspects) == 1 else None
+        return Refusal(type=short_name(self.type), resource=self.resource, reason=self.reason, origin=origin)
 
 
 def suspects(refused: Resource, held: Resource | None) -> tuple[ConfigKey, ...]:

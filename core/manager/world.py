@@ -6,8 +6,12 @@ No await, no lock, no I/O. Documents are lowered here, once; what cannot be lowe
 from collections import Counter
 from typing import assert_never
 
-from core.compiler.inputs import ANY_PORT, Inputs
+import msgspec
+
+from core.compiler.declared import declared, service_keys
+from core.compiler.inputs import ANY_PORT, HTTP_PORT, Inputs, last_octet
 from core.diagnostics import Diagnostic
+from core.ir.declared import Declaration
 from core.ir.routing import RouteRule
 from core.ir.traffic import DestinationPolicy
 from core.kinds import meshconfig
@@ -29,16 +33,17 @@ from core.model.mesh import Mesh
 from core.model.protocol import Protocol
 from core.model.service import Instance, InstanceKey, Port, Service, ServiceKey
 
-Rules = tuple[RouteRule | None, DestinationPolicy | None]
+Rules = tuple[RouteRule | None, DestinationPolicy | None, Declaration | None]
 """What one document is in force as."""
 
-NO_RULES: Rules = (None, None)
-
-_HTTP_PORT = 80
+NO_RULES: Rules = (None, None, None)
 
 
 class World:
-    """Owns `inputs`. `diagnostics` holds what was found in each document by itself."""
+    """Owns `inputs`. `diagnostics` holds what was found in each document by itself.
+
+    `http_ports` counts who speaks HTTP on a port by declaration, `label_names` the rules that ask for a caller's label.
+    """
 
     def __init__(self) -> None:
         self.inputs = Inputs()
@@ -47,6 +52,7 @@ class World:
         self.http_ports: Counter[int] = Counter()
         self.label_names: Counter[str] = Counter()
         self._before: dict[ConfigKey, Rules] = {}
+        self._versions: dict[ConfigKey, list[tuple[int, Rules]]] = {}
         self._reverted: set[ConfigKey] = set()
 
     def mesh(self) -> Mesh:
@@ -79,6 +85,7 @@ class World:
 
     def _put_service(self, key: ServiceKey, service: Service | None) -> None:
         old = self.inputs.services.get(key)
+        service = _lower_case(service) if service is not None else None
         if old == service:
             return
         if service is not None:
@@ -92,6 +99,8 @@ class World:
     def _index_service(self, service: Service) -> None:
         for name in _names(service):
             self.inputs.services_by_host.add(name, service.key)
+        for octet in _octets(service):
+            self.inputs.services_by_octet.add(octet, service.key)
         for port in _directory_ports(service):
             self.inputs.http_hosts.add(port, service.key.host)
         self.http_ports.update(_http_ports(service))
@@ -99,6 +108,8 @@ class World:
     def _unindex_service(self, old: Service, new: Service | None) -> None:
         for name in _names(old) - (_names(new) if new else set()):
             self.inputs.services_by_host.discard(name, old.key)
+        for octet in _octets(old) - (_octets(new) if new else set()):
+            self.inputs.services_by_octet.discard(octet, old.key)
         for port in _directory_ports(old):
             self.inputs.http_hosts.discard(port, old.key.host)
         self.http_ports.subtract(_http_ports(old))
@@ -136,6 +147,7 @@ class World:
             return
         self._put_rules(key, NO_RULES)
         self._before.pop(key, None)
+        self._versions.pop(key, None)
         self._reverted.discard(key)
 
     def _put_mesh(self, mesh: Mesh) -> None:
@@ -149,23 +161,47 @@ class World:
 
     def _lower(self, document: Document) -> None:
         key = document.key
-        self._before.setdefault(key, (self.inputs.route_rules.get(key), self.inputs.policies.get(key)))
+        self._before.setdefault(key, self._in_force(key))
         self._reverted.discard(key)
         lowered = lower(document, self.inputs.mesh)
         self.diagnostics[key] = lowered.diagnostics
         rules = [rule for rule in lowered.rules if isinstance(rule, RouteRule)]
         policies = [rule for rule in lowered.rules if isinstance(rule, DestinationPolicy)]
-        self._put_rules(key, (rules[0] if rules else None, policies[0] if policies else None))
+        declarations = [rule for rule in lowered.rules if isinstance(rule, Declaration)]
+        found = (rules[0] if rules else None, policies[0] if policies else None)
+        self._put_rules(key, (*found, declarations[0] if declarations else None))
+
+    def _in_force(self, key: ConfigKey) -> Rules:
+        return self.inputs.route_rules.get(key), self.inputs.policies.get(key), self.inputs.declarations.get(key)
 
     def revert(self, key: ConfigKey) -> None:
         """Puts a document back to what it was in force as when that was last proved, nothing for a new one."""
         if key in self.documents and key not in self._reverted:
             self._reverted.add(key)
+            self._versions.pop(key, None)
             self._put_rules(key, self._before.get(key, NO_RULES))
 
-    def prove(self) -> None:
-        """What is in force now is good: documents that change from now on can be reverted to that."""
-        self._before = {key: self._before[key] for key in self._reverted}
+    @property
+    def unproved(self) -> bool:
+        """Whether some document changed of which it is not known that it is good."""
+        return bool(self._versions)
+
+    def settled(self, generation: int) -> None:
+        """What is in force now is what proxies get as `generation`."""
+        for key in self._before.keys() - self._reverted:
+            versions, now = self._versions.setdefault(key, []), self._in_force(key)
+            if not versions or versions[-1][1] != now:
+                versions.append((generation, now))
+
+    def prove(self, generation: int) -> None:
+        """All proxies took what was settled up to `generation`: documents can be reverted to that from now on."""
+        for key, versions in tuple(self._versions.items()):
+            good = [rules for at, rules in versions if at <= generation]
+            if not good:
+                continue
+            self._before[key], self._versions[key] = good[-1], versions[len(good) :]
+            if good[-1] == self._in_force(key):
+                del self._before[key], self._versions[key]
 
     def restore(self, key: ConfigKey) -> None:
         """Takes a reverted document as it is again."""
@@ -173,9 +209,30 @@ class World:
             self._lower(self.documents[key])
 
     def _put_rules(self, key: ConfigKey, rules: Rules) -> None:
-        rule, policy = rules
+        rule, policy, declaration = rules
         self._put_rule(key, rule)
         self._put_policy(key, policy)
+        self._put_declaration(key, declaration)
+
+    def declares(self, key: ConfigKey) -> tuple[ServiceKey, ...]:
+        """The services that exist because of a document."""
+        declaration = self.inputs.declarations.get(key)
+        return () if declaration is None else service_keys(declaration)
+
+    def _put_declaration(self, key: ConfigKey, declaration: Declaration | None) -> None:
+        old, new = declared(self.inputs.declarations.get(key)), declared(declaration)
+        if declaration is not None:
+            self.inputs.declarations.put(key, declaration)
+        else:
+            self.inputs.declarations.remove(key)
+        for service in new.services:
+            self._put_service(service.key, service)
+        for instance in new.instances:
+            self._put_instance(instance.key, instance)
+        for instance_key in {each.key for each in old.instances} - {each.key for each in new.instances}:
+            self._put_instance(instance_key, None)
+        for service_key in {each.key for each in old.services} - {each.key for each in new.services}:
+            self._put_service(service_key, None)
 
     def _put_rule(self, key: ConfigKey, rule: RouteRule | None) -> None:
         inputs = self.inputs
@@ -184,6 +241,7 @@ class World:
             for host in rule.hosts:
                 inputs.route_rules_by_host.add(host, key)
                 _list_rule_host(inputs, host)
+            self.http_ports[HTTP_PORT] += len(rule.hosts)
             inputs.route_rules.put(key, rule)
             self.label_names.update(_label_names(rule))
         if old is not None:
@@ -191,6 +249,8 @@ class World:
                 inputs.route_rules_by_host.discard(host, key)
             for host in old.hosts:
                 _unlist_rule_host(inputs, host)
+            self.http_ports[HTTP_PORT] -= len(old.hosts)
+            self.http_ports += Counter()
             self.label_names.subtract(_label_names(old))
             self.label_names += Counter()
             if rule is None:
@@ -208,8 +268,24 @@ class World:
         inputs.policies_by_host.add(policy.host, key)
 
 
+def _lower_case(service: Service) -> Service:
+    """Names are compared without regard to case (RFC 4343); here they have one spelling."""
+    aliases, addresses = _lowered(service.aliases), _lowered(service.addresses)
+    if (aliases, addresses) == (service.aliases, service.addresses):
+        return service
+    return msgspec.structs.replace(service, aliases=aliases, addresses=addresses)
+
+
+def _lowered(names: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(name.lower() for name in names))
+
+
 def _names(service: Service) -> set[str]:
     return {service.key.host, *service.aliases, *service.addresses}
+
+
+def _octets(service: Service) -> set[int]:
+    return {octet for address in service.addresses if (octet := last_octet(address)) is not None}
 
 
 def _speaks_http(port: Port) -> bool:
@@ -226,12 +302,12 @@ def _http_ports(service: Service) -> set[int]:
 
 
 def _list_rule_host(inputs: Inputs, host: str) -> None:
-    for port in (ANY_PORT, _HTTP_PORT):
+    for port in (ANY_PORT, HTTP_PORT):
         inputs.http_hosts.add(port, host)
 
 
 def _unlist_rule_host(inputs: Inputs, host: str) -> None:
-    for port in (ANY_PORT, _HTTP_PORT):
+    for port in (ANY_PORT, HTTP_PORT):
         inputs.http_hosts.discard(port, host)
 
 

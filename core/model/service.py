@@ -4,16 +4,21 @@ from enum import StrEnum
 
 import msgspec
 
+from core.model.config import Origin
 from core.model.identity import SpiffeId
 from core.model.labels import NO_LABELS, Labels
 from core.model.protocol import Protocol
 
 
 class ServiceKey(msgspec.Struct, frozen=True, order=True):
-    """A service is known by its host name within a namespace."""
+    """A service is known by its host name within a namespace.
+
+    `declared_by` is the name of the document that declares it, "" for what a platform reports: both may know a host.
+    """
 
     namespace: str
     host: str
+    declared_by: str = ""
 
 
 class Port(msgspec.Struct, frozen=True):
@@ -24,11 +29,19 @@ class Port(msgspec.Struct, frozen=True):
     protocol: Protocol = Protocol.AUTO
 
 
+class Resolution(StrEnum):
+    """How the addresses of instances become known: they are IP addresses, or each proxy looks names up in DNS."""
+
+    ADDRESSES = "addresses"
+    DNS = "dns"
+
+
 class Service(msgspec.Struct, frozen=True, kw_only=True):
     """Something that can be called by name.
 
-    `name` is the short name, `host` (in the key) the fully qualified one. `aliases` are further full host names.
-    `addresses` are virtual IPs; a service may have none. `created` is seconds since the epoch, 0 when unknown.
+    `name` is the short name, `host` (in the key) the fully qualified one; only a document may declare a wildcard host.
+    `aliases` are further full host names. `addresses` are virtual IPs; a service may have none. `created` is seconds
+    since the epoch, 0 when unknown. `visible_to` lists namespaces, "*" is everyone. `origin` is the declaring document.
     """
 
     key: ServiceKey
@@ -38,6 +51,9 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
     addresses: tuple[str, ...] = ()
     labels: Labels = NO_LABELS
     created: float = 0.0
+    resolution: Resolution = Resolution.ADDRESSES
+    visible_to: tuple[str, ...] = ("*",)
+    origin: Origin | None = None
 
     def port(self, number: int) -> Port | None:
         return next((port for port in self.ports if port.number == number), None)
@@ -87,7 +103,10 @@ class InstanceKey(msgspec.Struct, frozen=True, order=True):
 
 
 class Instance(msgspec.Struct, frozen=True, kw_only=True):
-    """A running copy of a service. `ports` maps the service's port names to the numbers it listens on."""
+    """A running copy of a service. `ports` maps the service's port names to the numbers it listens on.
+
+    `address` is an IP address, or a name where the service's `resolution` is DNS.
+    """
 
     key: InstanceKey
     address: str

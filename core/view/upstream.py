@@ -32,7 +32,30 @@ class Nowhere(msgspec.Struct, frozen=True, tag=True):
     """No endpoints, ever: calls fail at once."""
 
 
-Endpoints = Discovered | Static | Internal | AnyHost | Nowhere
+class Endpoint(msgspec.Struct, frozen=True):
+    address: str
+    port: int
+    weight: int = 1
+    health: Literal["HEALTHY", "DRAINING"] = "HEALTHY"
+    workload: str = ""
+
+
+class LocalityEndpoints(msgspec.Struct, frozen=True):
+    """`priority` 0 is used first; `weight` is the sum of the endpoints' unless a rule says otherwise."""
+
+    locality: Locality
+    endpoints: tuple[Endpoint, ...]
+    priority: int = 0
+    weight: int = 1
+
+
+class Resolved(msgspec.Struct, frozen=True, tag=True):
+    """Names that the proxy itself looks up in DNS, again and again; all addresses behind a name are used."""
+
+    localities: tuple[LocalityEndpoints, ...] = ()
+
+
+Endpoints = Discovered | Static | Internal | AnyHost | Nowhere | Resolved
 
 HttpVersion = Literal["none", "http1", "http2", "follow"]
 """What is spoken upstream: no HTTP at all, HTTP/1.1, HTTP/2, or what the client spoke."""
@@ -60,23 +83,6 @@ class Upstream(msgspec.Struct, frozen=True, kw_only=True):
     subset: str = ""
     port: int = 0
     origins: tuple[Origin, ...] = ()
-
-
-class Endpoint(msgspec.Struct, frozen=True):
-    address: str
-    port: int
-    weight: int = 1
-    health: Literal["HEALTHY", "DRAINING"] = "HEALTHY"
-    workload: str = ""
-
-
-class LocalityEndpoints(msgspec.Struct, frozen=True):
-    """`priority` 0 is used first; `weight` is the sum of the endpoints' unless a rule says otherwise."""
-
-    locality: Locality
-    endpoints: tuple[Endpoint, ...]
-    priority: int = 0
-    weight: int = 1
 
 
 class LoadAssignment(msgspec.Struct, frozen=True):

@@ -15,6 +15,7 @@ from typing import Self, TypeVar
 
 import msgspec
 
+from proxy import launch
 from proxy.testing.processes import alive
 
 T = TypeVar("T")
@@ -101,7 +102,17 @@ class Up:
         self._mark = uuid.uuid4().hex
         self._lines: list[str] = []
         self.process = subprocess.Popen(
-            [*_istioctl(state), "up", str(mesh_file), *arguments],
+            # It dies with the tests, however they end.
+            [
+                sys.executable,
+                launch.__file__,
+                str(os.getpid()),
+                "",
+                *_istioctl(state),
+                "up",
+                str(mesh_file),
+                *arguments,
+            ],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -22,6 +22,8 @@ GROUPS = {
     "sources/labels and namespaces of callers",
     "unknown/forbidden",
     "precedence/wildcards",
+    "entries/addresses",
+    "entries/names",
 }
 CASES = [case for case in load(FOLDER) if f"{case.table}/{case.group}" in GROUPS and case.spec.only is None]
 

@@ -168,6 +168,16 @@ async def test_kinds_have_several_names(kind: str, manager: Manager, istioctl: R
     assert lines[1].split()[:2] == ["a", '["reviews"]']
 
 
+async def test_service_entries_show_where_they_lead(manager: Manager, istioctl: Run) -> None:
+    """By their short name, with the columns of Istio."""
+    entry = rule("a").partition("spec:")[0].replace("VirtualService", "ServiceEntry")
+    entry += "spec: {hosts: [a.example.com], location: MESH_EXTERNAL, resolution: DNS, ports: [{number: 1, name: a}]}"
+    assert (await istioctl("apply", "-f", "-", stdin=entry)).stdout == f"serviceentry.{VS}/a created\n"
+    header, line = (await istioctl("get", "se")).stdout.splitlines()
+    assert header.split() == ["NAME", "HOSTS", "LOCATION", "RESOLUTION", "AGE"]
+    assert line.split()[:4] == ["a", '["a.example.com"]', "MESH_EXTERNAL", "DNS"]
+
+
 async def test_several_kinds_are_told_apart(manager: Manager, istioctl: Run) -> None:
     """`all` and lists with commas print a table per kind, with the kind in the name."""
     await istioctl("apply", "-f", "-", stdin=f"{rule('a')}---\n{POLICY}")

@@ -212,6 +212,27 @@ def destination_rule(draw: st.DrawFn) -> Change:
     return document("DestinationRule", *draw(names), spec, draw(created))
 
 
+@st.composite
+def service_entry(draw: st.DrawFn) -> Change:
+    """Hosts of platforms and hosts of nobody else, addresses that fall together with others; now and then a mistake."""
+    hosts = [*EXTERNAL, f"a.n1{SUFFIX}", "a.n1", "a", "declared.example.org", "*.example.com"]
+    numbers = draw(st.lists(st.sampled_from(NUMBERS), min_size=1, max_size=2, unique=True))
+    protocols = st.sampled_from(["HTTP", "GRPC", "TCP", "TLS", ""])
+    address = st.sampled_from(["10.0.0.1", "10.0.0.2", "outside.example.com"])
+    spec = {
+        "hosts": draw(st.lists(st.sampled_from(hosts), min_size=1, max_size=2, unique=True)),
+        "addresses": draw(st.sampled_from([[], ["240.240.8.1"], ["240.240.0.2"], ["240.240.16.1", "240.240.0.99"]])),
+        "ports": [{"number": number, "name": f"p{number}", "protocol": draw(protocols)} for number in numbers],
+        "resolution": draw(st.sampled_from(["STATIC", "DNS"])),
+        "endpoints": [
+            {"address": each, "labels": {"version": draw(st.sampled_from(["1", "2"]))}}
+            for each in draw(st.lists(address, max_size=2))
+        ],
+        "exportTo": draw(st.sampled_from([[], ["."], ["n2"], ["~"]])),
+    }
+    return document("ServiceEntry", *draw(names), spec, draw(created))
+
+
 mesh_config = st.sampled_from(
     [
         {},
@@ -245,7 +266,8 @@ Step = Change | Gone | Attach | Settle
 
 steps = st.one_of(
     service(), service(), instance(), instance(), workload(), virtual_service(), virtual_service(),
-    destination_rule(), mesh_config, st.builds(Gone, st.integers(0, 50)), st.builds(Gone, st.integers(0, 50)),
+    destination_rule(), service_entry(), service_entry(),
+    mesh_config, st.builds(Gone, st.integers(0, 50)), st.builds(Gone, st.integers(0, 50)),
     st.builds(Attach, st.sampled_from(WORKLOADS)), st.just(Settle()),
 )  # fmt: skip
 
@@ -277,7 +299,11 @@ class Plane:
         self.pusher = Pusher(self.world)
         self.attached: set[WorkloadKey] = set()
         self.facts: dict[tuple[str, object], Change] = {}
-        self.pusher.on_regroup(lambda key: self.pusher.groups(key) and None if key in self.attached else None)
+        self.pusher.on_regroup(self.come_back)
+
+    def come_back(self, key: WorkloadKey) -> None:
+        if key in self.attached:
+            self.pusher.groups(key)
 
     def apply(self, change: Change) -> None:
         self.pusher.apply(change)

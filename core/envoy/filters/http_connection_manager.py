@@ -27,6 +27,8 @@ _SAME_FOR_ALL = _Manager(
     use_remote_address=NO,
     generate_request_id=YES,
     normalize_path=YES,
+    # `reviews.` is the host `reviews` (RFC 1034 §3.1).
+    strip_trailing_host_dot=True,
     proxy_100_continue=True,
     stream_idle_timeout=NEVER,
     upgrade_configs=[_WEBSOCKET],

@@ -58,6 +58,7 @@ from core.view.upstream import (
     LoadAssignment,
     LocalityEndpoints,
     Nowhere,
+    Resolved,
     ServiceRef,
     Static,
     Upstream,
@@ -83,6 +84,8 @@ ENDPOINTS: tuple[Endpoints, ...] = (
     Internal("0.0.0.0_80"),
     AnyHost(),
     Nowhere(),
+    Resolved(),
+    Resolved((LocalityEndpoints(Locality("r", "z"), (Endpoint("localhost", 80), Endpoint("::1", 8080, 3)), 0, 4),)),
 )
 POOLS = (
     ConnectionPool(

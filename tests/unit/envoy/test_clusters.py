@@ -2,8 +2,10 @@
 
 import pytest
 from envoy.config.cluster.v3 import cluster_pb2
+from envoy.extensions.clusters.dns.v3 import dns_cluster_pb2
 from envoy.extensions.clusters.dynamic_forward_proxy.v3 import cluster_pb2 as any_host_pb2
 from envoy.extensions.filters.http.dynamic_forward_proxy.v3 import dynamic_forward_proxy_pb2
+from envoy.extensions.network.dns_resolver.cares.v3 import cares_dns_resolver_pb2
 from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2
 from google.protobuf.any_pb2 import Any
 from google.protobuf.json_format import MessageToDict
@@ -13,7 +15,20 @@ from core.envoy.filters import dynamic_forward_proxy
 from core.envoy.names import CLUSTER
 from core.envoy.testing import catalogue
 from core.ir.traffic import UNLIMITED, Balance, ConnectionPool, ConsistentHash, HashSourceIp, KeepAlive, Outlier
-from core.view.upstream import AnyHost, Discovered, Endpoints, HttpVersion, Internal, Nowhere, Static, Upstream
+from core.model.service import Locality
+from core.view.upstream import (
+    AnyHost,
+    Discovered,
+    Endpoint,
+    Endpoints,
+    HttpVersion,
+    Internal,
+    LocalityEndpoints,
+    Nowhere,
+    Resolved,
+    Static,
+    Upstream,
+)
 
 HTTP = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
@@ -69,6 +84,28 @@ def test_fixed_endpoints() -> None:
     assert address(Static("127.0.0.1", 80)) == [{"socketAddress": {"address": "127.0.0.1", "portValue": 80}}]
     assert address(Internal("l")) == [{"envoyInternalAddress": {"serverListenerName": "l"}}]
     assert address(Nowhere()) == []
+
+
+def test_names_to_look_up() -> None:
+    """Envoy looks every name up by itself, as often as DNS says; after a failure soon again, and never waits long."""
+    far = LocalityEndpoints(Locality("r", "z"), (Endpoint("eu.example.com", 80, 3), Endpoint("10.0.0.1", 81)), 0, 4)
+    message = cluster(Upstream(name="x", endpoints=Resolved((far,)), load_balancer=Balance("RANDOM")))
+    assert message.lb_policy == cluster_pb2.Cluster.RANDOM
+    kind = dns_cluster_pb2.DnsCluster.FromString(message.cluster_type.typed_config.value)
+    assert kind.respect_dns_ttl
+    assert not kind.all_addresses_in_single_endpoint
+    assert kind.dns_refresh_rate.ToSeconds() == 60
+    failed = kind.dns_failure_refresh_rate
+    assert (failed.base_interval.ToSeconds(), failed.max_interval.ToSeconds()) == (1, 60)
+    resolver = cares_dns_resolver_pb2.CaresDnsResolverConfig.FromString(
+        kind.typed_dns_resolver_config.typed_config.value
+    )
+    assert (resolver.query_timeout_seconds.value, resolver.query_tries.value) == (1, 2)
+    (place,) = message.load_assignment.endpoints
+    sockets = [e.endpoint.address.socket_address for e in place.lb_endpoints]
+    assert [(each.address, each.port_value) for each in sockets] == [("eu.example.com", 80), ("10.0.0.1", 81)]
+    assert [e.load_balancing_weight.value for e in place.lb_endpoints] == [3, 1]
+    assert (place.locality.region, place.locality.zone) == ("r", "z")
 
 
 def test_any_host() -> None:

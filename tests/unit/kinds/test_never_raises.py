@@ -71,6 +71,9 @@ def test_any_spec_can_be_lowered(spec: object) -> None:
 
 
 @given(st.binary(max_size=40))
+@example(b"[" * 200_000)
+@example(b'{"http":' * 200_000)
+@example(b'{"http":[' + b"[" * 200_000)
 def test_any_bytes_can_be_lowered(spec: bytes) -> None:
     """A store may hand out rubbish."""
     sound(Document(key=DOCUMENTS[0].key, spec=spec))
