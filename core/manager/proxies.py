@@ -13,12 +13,11 @@ from core.errors import Denied
 from core.manager.paths import xds_socket
 from core.manager.pusher import Pusher
 from core.manager.refusals import Blame, short_name, suspects
-from core.manager.status import Delivery, ProxyStatus, Refusal
+from core.manager.status import Delivery, ProxyStatus
 from core.manager.xds.exchange import Acked, Event, Quiet, Refused, Stirred
 from core.manager.xds.resource import Resource, ResourceType
 from core.manager.xds.server import Listening, Server
 from core.manager.xds.stream import Dialect, Stream
-from core.model.config import Origin
 from core.model.service import WorkloadKey
 from core.model.workload import Node, workload_of_node
 
@@ -37,7 +36,7 @@ class Proxies:
         self._state = state
         self._on_blame = on_blame
         self._clock = clock
-        self._stirred: set[WorkloadKey] = set()
+        self._stirred: set[object] = set()
         self._quiet = asyncio.Event()
         self._sockets: dict[WorkloadKey, Listening] = {}
         self._streams: dict[WorkloadKey, Connection] = {}
@@ -60,7 +59,7 @@ class Proxies:
             raise Denied(f"this socket is for {key}, but the proxy says it is {node.id!r}", fix="use its own socket")
         groups = self._pusher.groups(key)
         self._pusher.settle()
-        stream = Stream(dialect=dialect, groups=groups, observe=partial(self._observe, key))
+        stream = Stream(dialect=dialect, groups=groups, observe=partial(self._observe, key, object()))
         self._streams[key] = node, stream, self._clock()
         return stream
 
@@ -80,19 +79,24 @@ class Proxies:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._quiet.wait(), within)
 
+    def delivered(self) -> list[int]:
+        """The generation of the last whole push of each connected proxy."""
+        return [stream.status().delivered for _, (_, stream, _) in self._live()]
+
     def _live(self) -> list[tuple[WorkloadKey, Connection]]:
         connected = {stream for socket in self._sockets.values() for _, stream in socket.streams}
         return [(key, connection) for key, connection in self._streams.items() if connection[1] in connected]
 
     # -- refusals ------------------------------------------------------------------------------------------------------
 
-    def _observe(self, key: WorkloadKey, event: Event) -> None:
+    def _observe(self, key: WorkloadKey, token: object, event: Event) -> None:
+        """`token` stands for the stream: while a proxy comes back, its old one and its new one may both be there."""
         match event:
             case Stirred():
-                self._stirred.add(key)
+                self._stirred.add(token)
                 self._quiet.clear()
             case Quiet():
-                self._stirred.discard(key)
+                self._stirred.discard(token)
                 if not self._stirred:
                     self._quiet.set()
             case Refused(resource=Resource() as resource):
@@ -117,7 +121,7 @@ class Proxies:
         """What is refused at this moment."""
         refused = {
             (key, type_.type, name)
-            for key, (_, stream, _) in self._streams.items()
+            for key, (_, stream, _) in self._live()
             for type_ in stream.status().types
             for name in type_.refused
         }
@@ -133,8 +137,9 @@ class Proxies:
                 workload=key,
                 node=node.id,
                 connected_since=since,
+                user_agent=node.user_agent,
                 deliveries=_deliveries(stream),
-                refused=tuple(_refusal(blame) for blame in blames if blame.workload == key),
+                refused=tuple(blame.refusal() for blame in blames if blame.workload == key),
             )
             for key, (node, stream, since) in sorted(self._live(), key=itemgetter(0))
         )
@@ -147,12 +152,8 @@ def _deliveries(stream: Stream) -> tuple[Delivery, ...]:
             sent=str(each.sent or ""),
             acked=str(each.acked or ""),
             generation=each.acked,
+            waiting=each.waiting,
         )
         for each in stream.status().types
         if each.subscribed
     )
-
-
-def _refusal(blame: Blame) -> Refusal:
-    origin = Origin(blame.suspects[0]) if len(blame.suspects) == 1 else None
-    return Refusal(type=short_name(blame.type), resource=blame.resource, reason=blame.reason, origin=origin)
