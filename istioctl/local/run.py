@@ -60,11 +60,11 @@ async def up(options: Options, talk: Talk) -> None:
     described = check(options.mesh_file)
     _check_room(described, options.state)
     envoy = await asyncio.to_thread(binary.find, options.envoy)
+    stop = _stop_signal()
     with claimed(options.slot) as slot, _state(options), lifeline() as line:
         talk.line("mesh", f"{options.mesh_file}: {_size(described)}; slot {slot}; state in {options.state}")
         talk.line("envoy", f"{envoy.version}, {envoy.path}")
         host = Host(envoy=envoy, lifeline=line, log=talk.event, output=talk.line, pace=_PACE)
-        stop = _stop_signal()
         async with (
             _manager(options, slot, talk, line) as manager,
             _plans(options, slot, talk) as registry,
