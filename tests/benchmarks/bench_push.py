@@ -296,6 +296,17 @@ class Report:
         print(f"      {what:<66} {value:>10}", flush=True)
 
 
+def full_over_bare(services: int) -> float:
+    """Median ratio of a first compile to bare building, five times in turn on planes of their own."""
+    ratios = []
+    for _ in range(5):
+        plane = Plane(services)
+        quiet()
+        full = plane.full()
+        ratios.append(full / bare_build(plane))
+    return statistics.median(ratios)
+
+
 def compile_rows(report: Report, services: int) -> None:
     """Targets (a), (b), (c), (d)."""
     small, large = Plane(services), Plane(5 * services)
@@ -319,7 +330,7 @@ def compile_rows(report: Report, services: int) -> None:
     report.row("(b) virtual hosts recomputed for one VirtualService", rule_runs["host_part"], 2)
     report.row("(c) one endpoint at 5x the services / at 1x", endpoint5 / endpoint, 1.2)
     report.row("(c) one VirtualService at 5x the services / at 1x", rule5 / rule_, 1.2)
-    report.row("(d) full compile / building the same protobufs", full / bare_build(small), 1.5)
+    report.row("(d) full compile / building the same protobufs", full_over_bare(services), 1.5)
     report.note("recompute for one endpoint, one VirtualService", f"{endpoint * 1e6:.0f}, {rule_ * 1e6:.0f} us")
 
 
@@ -381,9 +392,10 @@ def main() -> int:
     parser.add_argument("--proxies", type=int, default=200)
     options = parser.parse_args()
     report = Report()
+    asyncio.run(push_rows(report, options.services, options.proxies))
+    gc.unfreeze()
     memory_rows(report, options.services)
     compile_rows(report, options.services)
-    asyncio.run(push_rows(report, options.services, options.proxies))
     return report.missed
 
 
