@@ -36,7 +36,7 @@ class Proxies:
         self._state = state
         self._on_blame = on_blame
         self._clock = clock
-        self._stirred: set[object] = set()
+        self._stirred = 0
         self._quiet = asyncio.Event()
         self._sockets: dict[WorkloadKey, Listening] = {}
         self._streams: dict[WorkloadKey, Connection] = {}
@@ -59,7 +59,7 @@ class Proxies:
             raise Denied(f"this socket is for {key}, but the proxy says it is {node.id!r}", fix="use its own socket")
         groups = self._pusher.groups(key)
         self._pusher.settle()
-        stream = Stream(dialect=dialect, groups=groups, observe=partial(self._observe, key, object()))
+        stream = Stream(dialect=dialect, groups=groups, observe=partial(self._observe, key))
         self._streams[key] = node, stream, self._clock()
         return stream
 
@@ -70,7 +70,7 @@ class Proxies:
 
     def busy(self) -> bool:
         """Whether some proxy has not yet answered what it was, or is about to be, sent."""
-        return bool(self._stirred)
+        return self._stirred > 0
 
     async def answered(self, *, within: float) -> None:
         """Returns when all proxies have answered everything, at the latest after `within` seconds."""
@@ -89,14 +89,14 @@ class Proxies:
 
     # -- refusals ------------------------------------------------------------------------------------------------------
 
-    def _observe(self, key: WorkloadKey, token: object, event: Event) -> None:
-        """`token` stands for the stream: while a proxy comes back, its old one and its new one may both be there."""
+    def _observe(self, key: WorkloadKey, event: Event) -> None:
         match event:
             case Stirred():
-                self._stirred.add(token)
+                # Streams are counted, not workloads: while a proxy comes back, it may have two.
+                self._stirred += 1
                 self._quiet.clear()
             case Quiet():
-                self._stirred.discard(token)
+                self._stirred -= 1
                 if not self._stirred:
                     self._quiet.set()
             case Refused(resource=Resource() as resource):

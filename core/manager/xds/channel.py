@@ -1,7 +1,8 @@
 """One type on one stream: what the proxy wants, has and is being sent. At most one response is unacknowledged; behind
 it waits the newest state and never a queue. When something may be sent is for the stream to say."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 
 import msgspec
 
@@ -12,7 +13,7 @@ Batch = dict[str, Resource | None]
 """What one response changes; None is a removal."""
 
 
-class Flight(msgspec.Struct, frozen=True):
+class Flight(msgspec.Struct, frozen=True, gc=False):
     """The response that waits for its acknowledgement. `whole`: what it does not mention is gone."""
 
     nonce: str
@@ -24,49 +25,72 @@ class Flight(msgspec.Struct, frozen=True):
 class Channel:
     """The state of one type on one stream. Owner: the stream.
 
-    `held` is what the proxy acknowledged. `todo` may be sent now; `again` names what goes even if it is held.
-    `missing` are names asked for and not delivered. `refused` is not sent again until its version changes.
-    `unsure` are names of which the proxy may or may not have taken what it refused together with others.
+    `held` is what the proxy acknowledged; without a wildcard every name asked for stands in it, with None until then.
+    `todo` may be sent now; `again` names what goes even if it is held. `missing` are names asked for and not delivered.
+    `refused` is not sent again until its version changes. `unsure` are names of which the proxy may or may not have
+    taken what it refused together with others. There are many channels, and most have nothing to do: those with
+    anything to send or unanswered stand in `at_work`, which the stream's channels share. Where many names leave a set
+    at once, a new one is made: an emptied set keeps its size.
     """
 
-    def __init__(self, type_: ResourceType) -> None:
+    __slots__ = (
+        "_acked", "_at_work", "_beside", "_number", "_sent", "_suspects", "_tells_removals", "again", "answer",
+        "came_back", "flight", "greet", "held", "missing", "named", "nonce", "refused", "subscribed", "todo", "type",
+        "unsure", "whole", "wildcard",
+    )  # fmt: skip
+
+    def __init__(self, type_: ResourceType, *, at_work: set[ResourceType], whole: bool, tells_removals: bool) -> None:
+        """`whole`: each response replaces everything. `tells_removals`: it can say that a resource is gone."""
         self.type = type_
+        self.whole = whole
+        self._tells_removals = tells_removals
         self.subscribed = False
         self.wildcard = False
         self.named = False
         self.came_back = False
-        self.names: set[str] = set()
         self.missing: set[str] = set()
-        self.held: dict[str, Resource] = {}
+        self.held: dict[str, Resource | None] = {}
         self.todo: Batch = {}
         self.again: set[str] = set()
         self.answer = False
         self.greet = False
         self.refused: dict[str, Refused] = {}
-        self.unsure: set[str] = set()
+        self.unsure: frozenset[str] = frozenset()
         self.flight: Flight | None = None
         self.nonce = ""
-        self._suspects: list[Batch] = []
+        self._at_work = at_work
+        self._beside: set[str] = set()
+        self._suspects: tuple[Batch, ...] = ()
+        self._number = 0
         self._sent = 0
         self._acked = 0
 
+    @property
+    def names(self) -> AbstractSet[str]:
+        """What is asked for by name."""
+        return self._beside if self.wildcard else self.held.keys()
+
     def wants(self, name: str) -> bool:
-        return self.wildcard or name in self.names
+        return self.wildcard or name in self.held
 
     def pardon(self, name: str) -> None:
         """A refusal no longer matters; yet the proxy may have an older one that it did not tell us of."""
         if self.refused.pop(name, None) is not None:
-            self.unsure.add(name)
+            self.unsure |= {name}
 
     def has_refused(self, resource: Resource) -> bool:
         refusal = self.refused.get(resource.name)
-        return refusal is not None and _version(refusal.resource) == resource.version
+        return refusal is not None and refusal.resource is not None and refusal.resource.version == resource.version
 
     def busy(self) -> bool:
-        """Whether anything is unacknowledged or waits for that."""
-        return self.flight is not None or bool(self.todo) or bool(self._suspects)
+        """Whether anything is unacknowledged or waits to be sent."""
+        return self.type in self._at_work
 
-    def sending(self, names: set[str]) -> bool:
+    def _leave_if_idle(self) -> None:
+        if self.flight is None and not (self.answer or self.todo or self._suspects):
+            self._at_work.discard(self.type)
+
+    def sending(self, names: AbstractSet[str]) -> bool:
         """Whether any of `names` is unacknowledged or waits for that."""
         batches = [self.todo, *self._suspects, *([self.flight.batch] if self.flight else ())]
         return not all(names.isdisjoint(batch) for batch in batches)
@@ -75,44 +99,51 @@ class Channel:
 
     def add(self, names: Sequence[str]) -> None:
         """Subscribe. A name that was subscribed already is asked for again, whatever we believe that the proxy has."""
-        self.names.update(names)
         if self.wildcard:
+            self._beside.update(names)
             self.again.update(names)
-            return
-        self.missing.update(names)
-        for name in names:
-            self.held.pop(name, None)
+        else:
+            self.missing.update(names)
+            self.held.update(dict.fromkeys(names))
 
     def drop(self, names: Sequence[str]) -> None:
         """Unsubscribe. Under a wildcard the names stay wanted, and the protocol has them sent again."""
-        self.names.difference_update(names)
         self.missing.difference_update(names)
         if self.wildcard:
+            self._beside.difference_update(names)
             self.again.update(names)
         else:
             self._forget(names)
 
+    def widen(self) -> None:
+        """Ask for everything. An empty set is answered too: Envoy goes on to listeners only then."""
+        self._beside = set(self.held)
+        self.held = {name: resource for name, resource in self.held.items() if resource is not None}
+        self.wildcard = self.greet = True
+
     def narrow(self) -> None:
         """Give up the wildcard; what was asked for by name stays."""
+        names, self._beside = self._beside, set()
         self.wildcard = self.greet = self.answer = False
-        self._forget([name for name in (*self.held, *self.todo, *self.refused) if name not in self.names])
+        self._forget([name for name in (*self.held, *self.todo, *self.refused) if name not in names])
+        self.held = dict.fromkeys(names) | self.held
 
     def recall(self, versions: Mapping[str, str]) -> None:
         """Believe a reconnecting proxy what it has (initial_resource_versions)."""
         self.came_back = self.came_back or bool(versions)
-        for name, version in versions.items():
-            if self.wants(name):
-                self.held[name] = Resource(name, version, b"")
-                self.again.discard(name)
+        has = {name: Resource(name, version, b"") for name, version in versions.items() if self.wants(name)}
+        self.held.update(has)
+        self.again.difference_update(has)
 
-    def _forget(self, names: Iterable[str]) -> None:
+    def _forget(self, names: Collection[str]) -> None:
         """What is not wanted is not known either, refusals included."""
         for name in names:
             self.held.pop(name, None)
             self.todo.pop(name, None)
-            self.again.discard(name)
             self.refused.pop(name, None)
-            self.unsure.discard(name)
+        self.again.difference_update(names)
+        self.unsure = self.unsure.difference(names)
+        self._leave_if_idle()
 
     # --- what it gets ---
 
@@ -121,37 +152,58 @@ class Channel:
         greet, self.greet = self.greet, False
         return greet
 
-    def insist(self, name: str, resource: Resource | None) -> None:
-        """Send `name` even if the proxy has this version."""
-        self.todo[name] = resource
-        self.again.add(name)
+    def owe_answer(self) -> None:
+        """Send a response even if it is empty."""
+        self.answer = True
+        self._at_work.add(self.type)
 
-    def ready(self) -> bool:
-        """Whether `next_batch` may have something."""
-        return self.flight is None and (self.answer or bool(self.todo) or bool(self._suspects))
+    def let_go(self, batch: Batch) -> None:
+        """Send what of this is news to the proxy. Takes `batch` over."""
+        if batch:
+            if self.todo:
+                self.todo.update(batch)
+            else:
+                self.todo = batch
+            self._at_work.add(self.type)
 
-    def next_batch(self) -> Batch | None:
-        """What the next response has to change; None: there is nothing to say, or no room to say it."""
-        if self.flight is not None:
-            return None
-        batch = self._next_suspects() or self._next_todo()
+    def insist(self, batch: Batch) -> None:
+        """Send this even if the proxy has these versions. Takes `batch` over."""
+        self.again.update(batch)
+        self.let_go(batch)
+
+    def take_off(self, generation: int) -> Flight | None:
+        """The next response, under way from now on; None: there is nothing to say. Only while nothing is under way.
+
+        Its nonce is the generation, or the next number where that was used already: so streams that are sent the same
+        have the same bytes to send.
+        """
+        batch = self._next_batch()
         if not batch and not self.answer:
+            self._leave_if_idle()
             return None
         self.answer = False
-        self.again.difference_update(batch)
+        self._number = max(generation, self._number + 1)
+        self.nonce, self._sent = str(self._number), generation
+        self.flight = Flight(self.nonce, batch, generation, self.whole)
+        return self.flight
+
+    def _next_batch(self) -> Batch:
+        while batch := (self._next_suspects() if self._suspects else None) or self._next_todo():
+            if self.again:
+                self.again = self.again.difference(batch)
+            if self._tells_removals or (batch := self._without_removed(batch)):
+                return batch
         return batch
 
-    def without_removed(self, batch: Batch) -> Batch:
+    def _without_removed(self, batch: Batch) -> Batch:
         """`batch` in a dialect that has no words for removal: the proxy keeps such a thing until it loses interest."""
-        self.missing.difference_update(name for name, resource in batch.items() if resource is None)
+        self.missing = self.missing.difference(name for name, resource in batch.items() if resource is None)
         return {name: resource for name, resource in batch.items() if resource is not None}
-
-    def send(self, flight: Flight) -> None:
-        self.flight, self.nonce, self._sent = flight, flight.nonce, flight.generation
 
     def _next_suspects(self) -> Batch | None:
         while self._suspects:
-            suspects = self._suspects.pop(0)
+            suspects, *others = self._suspects
+            self._suspects = tuple(others)
             # Not compared with what is held: a refused response may have been applied in part.
             if batch := {name: self.todo.pop(name, old) for name, old in suspects.items() if self.wants(name)}:
                 return batch
@@ -159,29 +211,31 @@ class Channel:
 
     def _next_todo(self) -> Batch:
         todo, self.todo = self.todo, {}
-        return {name: resource for name, resource in todo.items() if self._is_news(name, resource)}
+        stale = [name for name, resource in todo.items() if not self._is_news(name, resource)]
+        if stale:
+            # The news went back to what the proxy lives on, or is no better than what it refused.
+            batch = {name: todo.pop(name) for name in stale}
+            self._is_done_with([name for name, old in batch.items() if old is None or not self.has_refused(old)])
+        return todo
 
     def _is_news(self, name: str, resource: Resource | None) -> bool:
-        if name in self.again or (resource is None and name in self.unsure):
+        if name in self.again:
             return True
-        if resource is not None and self.has_refused(resource):
+        held = self.held.get(name)
+        if resource is None:
+            return held is not None or name in self.unsure
+        if self.refused and self.has_refused(resource):
             return False
-        held = _version(self.held.get(name))
-        if held != _version(resource):
-            return True
-        self.missing.discard(name)
-        # The news went back to what the proxy lives on.
-        self.refused.pop(name, None)
-        return False
+        return held is None or held.version != resource.version
 
     # --- what it says to that ---
 
     def accept(self, flight: Flight) -> Acked:
         self.flight, self._acked = None, flight.generation
-        for name, resource in flight.batch.items():
-            self._now_has(name, resource)
+        self._now_has(flight.batch)
         if flight.whole:
-            self.unsure.clear()
+            self.unsure = frozenset()
+        self._leave_if_idle()
         return Acked(self.type, flight.generation)
 
     def refuse(self, flight: Flight, message: str) -> Event | None:
@@ -192,15 +246,16 @@ class Channel:
         """
         self.flight = None
         if len(flight.batch) > 1:
-            self.unsure.update(flight.batch)
-            self._suspects[:0] = _halves(flight.batch)
+            self.unsure = self.unsure.union(flight.batch)
+            self._suspects = (*_halves(flight.batch), *self._suspects)
             return None
+        self._leave_if_idle()
         for name, resource in flight.batch.items():
             if resource is None:
-                self._now_has(name, None)
+                self._now_has(flight.batch)
             elif self.wants(name):
                 self.missing.discard(name)
-                self.unsure.discard(name)
+                self.unsure -= {name}
                 self.refused[name] = Refused(self.type, resource, message)
         culprit = next(iter(flight.batch.values()), None)
         return Refused(self.type, culprit, message, self.held.get(culprit.name) if culprit else None)
@@ -211,21 +266,26 @@ class Channel:
             refused={name: refusal.message for name, refusal in self.refused.items()},
         )  # fmt: skip
 
-    def _now_has(self, name: str, resource: Resource | None) -> None:
-        self.refused.pop(name, None)
-        self.missing.discard(name)
-        self.unsure.discard(name)
-        if resource is None:
-            self.held.pop(name, None)
-        elif self.wants(name):
-            self.held[name] = resource
+    def _now_has(self, batch: Batch) -> None:
+        held, wildcard = self.held, self.wildcard
+        for name, resource in batch.items():
+            if resource is None and wildcard:
+                held.pop(name, None)
+            elif wildcard or name in held:
+                held[name] = resource
+        if self.unsure:
+            self.unsure = self.unsure.difference(batch)
+        self._is_done_with(batch)
+
+    def _is_done_with(self, names: Collection[str]) -> None:
+        """The proxy neither waits for these any more nor refuses them."""
+        for name in names if self.refused else ():
+            self.refused.pop(name, None)
+        if self.missing:
+            self.missing = self.missing.difference(names)
 
 
-def _version(resource: Resource | None) -> str | None:
-    return None if resource is None else resource.version
-
-
-def _halves(batch: Batch) -> list[Batch]:
+def _halves(batch: Batch) -> tuple[Batch, Batch]:
     items = list(batch.items())
     middle = len(items) // 2
-    return [dict(items[:middle]), dict(items[middle:])]
+    return dict(items[:middle]), dict(items[middle:])

@@ -18,6 +18,9 @@ _SMALL = 256
 class Delta:
     """https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol, "Incremental xDS"."""
 
+    def __init__(self) -> None:
+        self._last: dict[ResourceType, tuple[Response, bytes]] = {}
+
     def decode(self, raw: bytes) -> Request:
         """Raises `BadRequest`."""
         # Acknowledgements are small and alike on all streams; others are seen once.
@@ -34,14 +37,11 @@ class Delta:
         )
 
     def encode(self, response: Response) -> bytes:
-        parts = [text(1, response.version)]
-        for resource in response.resources:
-            body = resource.wire()
-            before, after = _frame(resource.name, resource.version, len(body))
-            parts += (before, body, after)
-        parts += (field(4, response.type.wire_url), text(5, response.nonce))
-        parts += [text(6, name) for name in response.removed]
-        return b"".join(parts)
+        """Streams that are told the same one after another share the bytes."""
+        last = self._last.get(response.type)
+        if last is None or last[0] != response:
+            self._last[response.type] = last = response, _encode(response)
+        return last[1]
 
     def sends_whole(self, type_: ResourceType) -> bool:
         """Whether a response replaces everything the proxy has of the type."""
@@ -68,6 +68,17 @@ def _decode(raw: bytes) -> Request:
         answers_only=bool(message.response_nonce)
         and not (message.resource_names_subscribe or message.resource_names_unsubscribe),
     )
+
+
+def _encode(response: Response) -> bytes:
+    parts = [text(1, response.version)]
+    for resource in response.resources:
+        body = resource.wire()
+        before, after = _frame(resource.name, resource.version, len(body))
+        parts += (before, body, after)
+    parts += (field(4, response.type.wire_url), text(5, response.nonce))
+    parts += [text(6, name) for name in response.removed]
+    return b"".join(parts)
 
 
 _decode_again = lru_cache(maxsize=1024)(_decode)

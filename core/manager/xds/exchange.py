@@ -80,6 +80,8 @@ class Quiet(msgspec.Struct, frozen=True):
     """The proxy has answered everything and there is nothing to send, or its stream is over."""
 
 
+STIRRED, QUIET = Stirred(), Quiet()
+
 Event = Acked | Refused | Stirred | Quiet
 Observer = Callable[[Event], None]
 

@@ -1,23 +1,24 @@
 """What several proxies have in common, or one has alone: a log for each type. A stream watches one or more groups and
-reads them as one through a `Reader`."""
+reads them as one."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from core.manager.xds.log import ResourceLog
-from core.manager.xds.resource import PUSH_ORDER, Resource, ResourceType
+from core.manager.xds.resource import IN_ROUNDS, PUSH_ORDER, Resource, ResourceType
 
 
 class Group:
     """A scope shared by many proxies, or the part of one workload alone. Owner: the Pusher.
 
-    Names do not collide between the groups of one stream. `generation` is the last one that changed this group.
+    Names do not collide between the groups of one stream. `generation` is the last one that changed this group,
+    `turned` the last one that changed more than endpoints and secrets: so that streams need not look into the logs.
     """
 
-    __slots__ = ("_wakers", "generation", "logs")
+    __slots__ = ("_wakers", "generation", "logs", "turned")
 
     def __init__(self) -> None:
         self.logs = {type_: ResourceLog() for type_ in PUSH_ORDER}
-        self.generation = 0
+        self.generation = self.turned = 0
         self._wakers: dict[Callable[[], None], None] = {}
 
     def __getitem__(self, type_: ResourceType) -> ResourceLog:
@@ -36,6 +37,7 @@ class Group:
 
     def _settle(self, generation: int) -> None:
         self.generation = generation
+        self.turned = max(self.logs[type_].generation for type_ in IN_ROUNDS)
         for wake in tuple(self._wakers):
             wake()
 
@@ -50,50 +52,39 @@ def settle(groups: Iterable[Group], generation: int) -> None:
         group._settle(generation)
 
 
-class Reader:
-    """One stream's place in the logs of one type, over all its groups."""
+# --- several groups read as one, by a reader who remembers up to which generation it has read ---
 
-    __slots__ = ("_logs", "_places")
 
-    def __init__(self, groups: Sequence[Group], type_: ResourceType) -> None:
-        self._logs = tuple(group[type_] for group in groups)
-        self._places = [log.head for log in self._logs]
+def newest(groups: Sequence[Group], type_: ResourceType, name: str) -> Resource | None:
+    for group in groups:
+        if (resource := group.logs[type_].resources.get(name)) is not None:
+            return resource
+    return None
 
-    def newest(self, name: str) -> Resource | None:
-        for log in self._logs:
-            if (resource := log.resources.get(name)) is not None:
-                return resource
-        return None
 
-    def as_of_now(self) -> Sequence[Mapping[str, Resource]]:
-        """All that there is, kept as it is now. For types of which there are few."""
-        return tuple(log.as_of_now() for log in self._logs)
+def as_of_now(groups: Sequence[Group], type_: ResourceType) -> Sequence[Mapping[str, Resource]]:
+    """All that there is, kept as it is now; one copy for all who ask before the next change."""
+    return tuple(group.logs[type_].as_of_now() for group in groups)
 
-    def names(self) -> Iterator[str]:
-        for log in self._logs:
-            yield from log.resources
 
-    def behind(self) -> bool:
-        for log, place in zip(self._logs, self._places, strict=True):  # noqa: SIM110 - on the way of every push
-            if log.head > place:
-                return True
-        return False
+def names_of(groups: Sequence[Group], type_: ResourceType) -> Iterator[str]:
+    for group in groups:
+        yield from group.logs[type_].resources
 
-    def unread(self, name: str) -> bool:
-        """Whether `name` changed after this reader's place."""
-        return any(log.changed_after(name, place) for log, place in zip(self._logs, self._places, strict=True))
 
-    def restart(self) -> None:
-        """Go back to before everything."""
-        self._places = [-1] * len(self._logs)
+def changed_after(groups: Sequence[Group], type_: ResourceType, generation: int, name: str) -> bool:
+    """Whether `name` changed after `generation`."""
+    return any(group.logs[type_].changed_after(name, generation) for group in groups)
 
-    def take(self) -> list[str] | None:
-        """The names changed since the last time; None: everything may have. Moves to the end."""
-        changed: list[str] | None = []
-        for index, log in enumerate(self._logs):
-            if self._places[index] == log.head:
-                continue
-            part = log.changed_since(self._places[index])
-            changed = None if part is None or changed is None else changed + part
-            self._places[index] = log.head
-        return changed
+
+def changed_since(groups: Sequence[Group], type_: ResourceType, generation: int) -> Sequence[str] | None:
+    """The names changed after `generation`, not to be altered; None: everything may have."""
+    changed: Sequence[str] = ()
+    for group in groups:
+        if group.generation <= generation or (log := group.logs[type_]).generation <= generation:
+            continue
+        part = log.changed_since(generation)
+        if part is None:
+            return None
+        changed = [*changed, *part] if changed else part
+    return changed

@@ -16,16 +16,21 @@ class ResourceLog:
     graves than resources. A reader from before a cleared grave is told that it has to look at everything.
     """
 
-    __slots__ = ("_changes", "_cleared", "_copied", "_copy", "generation", "head", "resources")
+    __slots__ = ("_asked", "_changes", "_cleared", "_copy", "_told", "generation", "resources")
 
     def __init__(self) -> None:
         self.resources: dict[str, Resource] = {}
-        self.head = 0
         self.generation = 0
         self._changes: OrderedDict[str, int] = OrderedDict()
         self._cleared = 0
-        self._copy: Mapping[str, Resource] = {}
-        self._copied = 0
+        self._asked = 0
+        self._told: list[str] = []
+        self._copy: Mapping[str, Resource] | None = None
+
+    @property
+    def head(self) -> int:
+        """The generation of the last change: the place of a reader that has read everything."""
+        return self.generation
 
     def put(self, resource: Resource, generation: int) -> None:
         """Add or replace a resource; nothing happens when the content is what it was."""
@@ -43,14 +48,18 @@ class ResourceLog:
             self._clear_older_graves()
 
     def changed_since(self, position: int) -> list[str] | None:
-        """The names changed after `position` (an earlier `head`), oldest first; None: look at everything."""
-        if position >= self.head:
+        """The names changed after `position` (a generation that had settled), oldest first; None: look at everything.
+
+        One list, not to be changed, for all who ask from the same place: most streams do.
+        """
+        if position >= self.generation:
             return []
         if position < self._cleared:
             return None
-        names = list(self._newer_than(position))
-        names.reverse()
-        return names
+        if self._asked != position or not self._told:
+            self._asked, self._told = position, list(self._newer_than(position))
+            self._told.reverse()
+        return self._told
 
     def changed_after(self, name: str, position: int) -> bool:
         """Whether `name` changed after `position`; a name that never was did not."""
@@ -58,21 +67,19 @@ class ResourceLog:
 
     def as_of_now(self) -> Mapping[str, Resource]:
         """What there is, kept as it is now; one copy for all who ask before the next change. For small logs."""
-        if self._copied != self.head:
-            self._copied, self._copy = self.head, dict(self.resources)
+        if self._copy is None:
+            self._copy = dict(self.resources)
         return self._copy
 
     def _mark(self, name: str, generation: int) -> None:
         if generation < self.generation:
             raise ValueError(f"{name} belongs to generation {generation}, but the log is at {self.generation}")
         self.generation = generation
-        self.head += 1
-        self._changes[name] = self.head
+        self._told, self._copy = [], None
+        self._changes[name] = generation
         self._changes.move_to_end(name)
 
     def _newer_than(self, position: int) -> Iterator[str]:
-        if position >= self.head:
-            return
         for name, changed in reversed(self._changes.items()):
             if changed <= position:
                 return

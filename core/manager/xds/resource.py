@@ -31,10 +31,12 @@ class ResourceType(Enum):
 
 
 PUSH_ORDER = tuple(ResourceType)
+IN_ROUNDS = (ResourceType.CLUSTER, ResourceType.LISTENER, ResourceType.ROUTES)
+"""Changes of these name each other; endpoints and secrets name nothing else."""
 BY_URL = {type_.url: type_ for type_ in PUSH_ORDER}
 
 
-class Resource(msgspec.Struct, frozen=True):
+class Resource(msgspec.Struct, frozen=True, gc=False):
     """One Envoy resource, shared by reference among all streams that send it.
 
     `version` is a hash of the content: equal versions are equal bytes. `body` is the serialised

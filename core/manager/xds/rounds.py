@@ -3,16 +3,15 @@
 Nothing here is about bytes or nonces (`channel`, the dialects) or about requests (`stream`). Cluster and load
 assignment carry the same name; docs/adr/0003-xds-transport-and-delivery.md explains the order."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from core.manager.xds.channel import Batch, Channel
-from core.manager.xds.group import Group, Reader
-from core.manager.xds.resource import PUSH_ORDER, Resource, ResourceType
+from core.manager.xds.group import Group, as_of_now, changed_after, changed_since, names_of, newest
+from core.manager.xds.resource import IN_ROUNDS, PUSH_ORDER, Resource, ResourceType
 
 _CLUSTER, _ENDPOINTS, _LISTENER = ResourceType.CLUSTER, ResourceType.ENDPOINTS, ResourceType.LISTENER
 _ROUTES, _SECRET = ResourceType.ROUTES, ResourceType.SECRET
 
-_IN_ROUNDS = (_CLUSTER, _LISTENER, _ROUTES)
 _AT_ONCE = (_ENDPOINTS, _SECRET)
 """Endpoints and secrets name nothing else, so their news never waits for a round."""
 
@@ -30,36 +29,44 @@ class Rounds:
     the proxy is sent of clusters, listeners and routes is always closed as of one generation.
     """
 
+    __slots__ = (
+        "_afresh", "_channels", "_clusters_are_there", "_cold", "_doomed", "_due", "_generation", "_groups", "_head",
+        "_kept", "_let_go", "_round", "_taken", "_turned", "_withheld", "delivered",
+    )  # fmt: skip
+
     def __init__(self, channels: Mapping[ResourceType, Channel], groups: Sequence[Group]) -> None:
         self.delivered = 0
         self._channels = channels
         self._groups = tuple(groups)
-        self._readers = {type_: Reader(groups, type_) for type_ in PUSH_ORDER}
-        self._head = 0
+        self._head = self._turned = 0
         self.look()
         self._generation = self._head
-        self._seen_at = self._read_at = _NEVER
+        # The generations up to which endpoints and secrets were let go, and up to which rounds have taken the others.
+        self._let_go, self._taken = self._head, self._turned
+        # Types of which everything has to be looked at, whatever was taken before.
+        self._afresh: frozenset[ResourceType] = frozenset()
         self._round: Iterator[bool] | None = None
         self._clusters_are_there = True
-        self._doomed: dict[ResourceType, set[str]] = {type_: set() for type_ in PUSH_ORDER}
+        # What is gone and was not yet told to be.
+        self._doomed: frozenset[tuple[ResourceType, str]] = frozenset()
         self._due = False
         self._withheld = False
         # Clusters that were sent and got no endpoints since.
-        self._cold: set[str] = set()
+        self._cold: frozenset[str] = frozenset()
         # What a proxy may ask for because of this round, as it was when the round began.
-        self._kept = self._keep(())
+        self._kept = self._keep({})
 
     def watch(self, groups: Sequence[Group]) -> None:
         """From now on follow other groups; whatever differs goes out in the next round."""
         self._groups = tuple(groups)
-        self._readers = {type_: Reader(groups, type_) for type_ in PUSH_ORDER}
         for type_ in PUSH_ORDER:
             self.start_over(type_)
 
     def start_over(self, type_: ResourceType) -> None:
         """Compare everything of a type with what the proxy has, in the next round."""
-        self._readers[type_].restart()
-        self._read_at = self._seen_at = _NEVER
+        self._afresh |= {type_}
+        if type_ in _AT_ONCE:
+            self._let_go = _NEVER
 
     def generation_of(self, type_: ResourceType) -> int:
         """The generation that is being sent of `type_`."""
@@ -69,66 +76,68 @@ class Rounds:
 
     def offer(self, type_: ResourceType, names: Iterable[str]) -> None:
         """Let these names go now, if they belong to this round or an earlier one. The next round brings the rest."""
-        channel, reader = self._channels[type_], self._readers[type_]
         if type_ in (_LISTENER, _ROUTES) and not self._clusters_are_there:
             return
-        for name in names:
-            if type_ in (_CLUSTER, _LISTENER) and reader.unread(name):
-                continue
-            channel.todo[name] = resource = self._newest(type_, name)
-            if resource is None:
-                # "There is none" is an answer too.
-                channel.again.add(name)
+        channel = self._channels[type_]
+        if type_ in (_CLUSTER, _LISTENER):
+            names = [name for name in names if not self._is_unread(type_, name)]
+        found = {name: self._newest(type_, name) for name in names}
+        # "There is none" is an answer too.
+        nothing: Batch = {name: None for name, resource in found.items() if resource is None}
+        channel.let_go(found)
+        channel.insist(nothing)
 
     def repeat(self, type_: ResourceType) -> None:
         """Send again what the proxy has of a type that it knows by name."""
         channel = self._channels[type_]
+        again: Batch = {}
         for name in sorted(channel.names):
             resource = self._newest(type_, name) if type_ in _AT_ONCE else channel.held.get(name)
             if resource is not None and not channel.has_refused(resource):
-                channel.insist(name, resource)
+                again[name] = resource
+        channel.insist(again)
 
     def is_cold(self, name: str) -> bool:
         """Whether the cluster was sent and waits for its endpoints."""
         return name in self._cold
 
-    def clusters_sent(self, names: Iterable[str]) -> None:
+    def clusters_sent(self, names: Sequence[str]) -> None:
         """A replaced cluster takes effect when its endpoints come again, changed or not: they go right behind it."""
+        self._cold = self._cold.union(names)
         endpoints = self._channels[_ENDPOINTS]
-        for name in names:
-            self._cold.add(name)
-            assignment = self._newest(_ENDPOINTS, name) if endpoints.wants(name) else None
-            if assignment is not None:
-                # Even if refused: that was about the cluster as it was, and it waits for an answer.
-                endpoints.insist(name, assignment)
+        found = {name: self._newest(_ENDPOINTS, name) for name in names if endpoints.wants(name)}
+        # Even if refused: that was about the cluster as it was, and it waits for an answer.
+        endpoints.insist({name: assignment for name, assignment in found.items() if assignment is not None})
 
     def settled(self, type_: ResourceType, batch: Batch) -> None:
         """The proxy accepted or refused what changes `batch`."""
+        if not self._cold:
+            return
         if type_ is _ENDPOINTS:
             # What is to go again had been written before its cluster was.
-            self._cold.difference_update(name for name in batch if name not in self._channels[_ENDPOINTS].again)
+            self._cold = self._cold.difference(batch.keys() - self._channels[_ENDPOINTS].again)
         elif type_ is _CLUSTER:
-            self._cold.difference_update(name for name, cluster in batch.items() if cluster is None)
+            self._cold = self._cold.difference(name for name, cluster in batch.items() if cluster is None)
 
     # --- news from the groups ---
 
-    def refresh(self) -> None:
-        """Let news of endpoints and secrets go. Their removal waits until nobody names them."""
-        generation = self._head
-        if generation == self._seen_at:
-            return
-        self._seen_at = generation
+    def refresh(self) -> bool:
+        """Let news of endpoints and secrets go; their removal waits until nobody names them. Whether there is any."""
+        self.look()
+        since, self._let_go = self._let_go, self._head
+        if since == self._head:
+            return False
         for type_ in _AT_ONCE:
-            if self._readers[type_].behind():
-                doomed = len(self._doomed[type_])
-                self._channels[type_].todo.update(self._changes(type_))
-                self._due = self._due or len(self._doomed[type_]) > doomed
+            if names := self._changed(type_, since):
+                doomed = len(self._doomed)
+                self._channels[type_].let_go(self._take(type_, names))
+                self._due = self._due or len(self._doomed) > doomed
+        return True
 
     def at_rest(self) -> bool:
         """Nothing is under way and nothing is new, for sure; False may mean that it has to be looked at."""
-        generation = self._head
-        started = self._round is not None or self._due or self._withheld
-        return not started and generation == self._seen_at and generation == self._read_at
+        started = self._round is not None or self._due or self._withheld or self._afresh
+        return not started and self._head == self._let_go and self._turned == self._taken
 
     def step(self) -> bool:
         """Go on with the round, or begin one; False when there is nothing to do before the proxy answers.
@@ -147,10 +156,12 @@ class Rounds:
 
     def _push(self) -> Iterator[bool]:
         """One round, told in order. Yields True after letting something go, False while the proxy has to answer."""
+        since, self._taken = self._taken, self._turned
         self._generation, self._due = self._head, False
-        greeted = [type_ for type_ in _IN_ROUNDS if self._channels[type_].take_greeting()]
-        news = {type_: self._changes(type_) for type_ in _IN_ROUNDS}
-        self._kept = self._keep(news[_CLUSTER])
+        greeted = [type_ for type_ in IN_ROUNDS if self._channels[type_].take_greeting()]
+        all_clusters = _CLUSTER in self._afresh
+        news = {type_: self._take(type_, self._changed(type_, since)) for type_ in IN_ROUNDS}
+        self._kept = self._keep(None if all_clusters else news[_CLUSTER])
 
         self._clusters_are_there = False
         self._release(_CLUSTER, news[_CLUSTER], greeted)
@@ -165,7 +176,7 @@ class Rounds:
         stays = self._retire(_LISTENER)
         yield from self._until(_LISTENER, _ROUTES, _SECRET)
 
-        self._withheld = any(self._doomed.values()) and (stays or self._may_live_on_old())
+        self._withheld = bool(self._doomed) and (stays or self._may_live_on_old())
         for types in () if self._withheld else _REMOVALS:
             for type_ in types:
                 self._retire(type_)
@@ -178,56 +189,61 @@ class Rounds:
         while any(self._channels[type_].busy() for type_ in types):
             yield False
 
-    def _changes(self, type_: ResourceType) -> dict[str, Resource]:
-        """What changed of what the proxy wants, by name. What is gone is remembered in `_doomed`."""
-        channel, reader, doomed = self._channels[type_], self._readers[type_], self._doomed[type_]
-        names, present = reader.take(), {}
-        for name in self._all(type_) if names is None else names:
-            if not channel.wants(name):
-                continue
-            resource = reader.newest(name)
-            if resource is None:
-                doomed.add(name)
-                # Once the push is through, nobody uses what the proxy has of what it refused.
-                channel.pardon(name)
-            else:
-                doomed.discard(name)
-                present[name] = resource
+    def _changed(self, type_: ResourceType, since: int) -> Collection[str]:
+        """The names that may have changed after the generation `since`."""
+        if type_ in self._afresh:
+            self._afresh -= {type_}
+            return self._all(type_)
+        names = changed_since(self._groups, type_, since)
+        return self._all(type_) if names is None else names
+
+    def _take(self, type_: ResourceType, names: Collection[str]) -> Batch:
+        """What there is of those that the proxy wants. What is gone is remembered in `_doomed`."""
+        channel, groups = self._channels[type_], self._groups
+        present: Batch = {}
+        gone: list[str] = []
+        for name in names:
+            # What `channel.wants` says, without a call: this is on the way of every push.
+            if channel.wildcard or name in channel.held:
+                if (resource := newest(groups, type_, name)) is not None:
+                    present[name] = resource
+                else:
+                    gone.append(name)
+        if gone or self._doomed:
+            self._doomed = self._doomed - {(type_, name) for name in present} | {(type_, name) for name in gone}
+        for name in gone:
+            # Once the push is through, nobody uses what the proxy has of what it refused.
+            channel.pardon(name)
         return present
 
-    def _all(self, type_: ResourceType) -> Iterable[str]:
+    def _all(self, type_: ResourceType) -> Collection[str]:
         channel = self._channels[type_]
-        known = self._readers[type_].names() if channel.wildcard else ()
+        known = names_of(self._groups, type_) if channel.wildcard else ()
         return dict.fromkeys((*known, *sorted(channel.names), *channel.held))
 
-    def _release(self, type_: ResourceType, news: Mapping[str, Resource], greeted: Sequence[ResourceType]) -> None:
+    def _release(self, type_: ResourceType, news: Batch, greeted: Sequence[ResourceType]) -> None:
         channel = self._channels[type_]
-        channel.todo.update((name, resource) for name, resource in news.items() if channel.wants(name))
-        channel.answer = channel.answer or type_ in greeted
+        channel.let_go({name: resource for name, resource in news.items() if channel.wants(name)})
+        if type_ in greeted:
+            channel.owe_answer()
 
     def _retire(self, type_: ResourceType) -> bool:
         """Let removals go; whether something stays as it was, because it has come back meanwhile (the next round's)."""
-        channel, stays = self._channels[type_], False
-        for name in sorted(self._doomed[type_]):
-            if self._readers[type_].newest(name) is not None:
-                stays = True
-            elif channel.wants(name):
-                channel.todo[name] = None
-        self._doomed[type_].clear()
-        return stays
+        channel, doomed = self._channels[type_], sorted(name for of, name in self._doomed if of is type_)
+        self._doomed = self._doomed.difference((type_, name) for name in doomed)
+        gone = [name for name in doomed if newest(self._groups, type_, name) is None]
+        channel.let_go({name: None for name in gone if channel.wants(name)})
+        return len(gone) < len(doomed)
 
     def _is_due(self) -> bool:
         return self._due or self._is_behind() or (self._withheld and not self._may_live_on_old())
 
     def _is_behind(self) -> bool:
-        """Looked up once for each generation: most polls bring nothing new."""
-        generation = self._head
-        if generation == self._read_at:
-            return False
-        if any(self._readers[type_].behind() for type_ in _IN_ROUNDS):
-            return True
-        self._read_at = generation
-        return False
+        return self._turned != self._taken or bool(self._afresh)
+
+    def _is_unread(self, type_: ResourceType, name: str) -> bool:
+        """Whether `name` changed after this round, or may have."""
+        return type_ in self._afresh or changed_after(self._groups, type_, self._taken, name)
 
     def _may_live_on_old(self) -> bool:
         """Whether the proxy may serve by something old, which may name what is to be removed."""
@@ -236,7 +252,7 @@ class Rounds:
             # It brought clusters from an earlier stream, and has not said yet what it uses them for.
             (clusters.came_back and not listeners.subscribed)
             or listeners.greet
-            or any(name in listeners.held for name in listeners.refused)
+            or any(listeners.held.get(name) is not None for name in listeners.refused)
             # These keep a listener waiting that may be new while its predecessor serves.
             or bool(self._channels[_ROUTES].refused)
             or any(self._newest(_SECRET, name) is not None for name in self._channels[_SECRET].refused)
@@ -247,26 +263,30 @@ class Rounds:
         self.delivered = self._head
 
     def _newest(self, type_: ResourceType, name: str) -> Resource | None:
-        if type_ is not _ROUTES and (found := self._readers[type_].newest(name)) is not None:
+        if type_ is not _ROUTES and (found := newest(self._groups, type_, name)) is not None:
             return found
         return next((kept[name] for kept in self._kept.get(type_, ()) if name in kept), None)
 
-    def _keep(self, clusters: Iterable[str]) -> dict[ResourceType, Sequence[Mapping[str, Resource]]]:
+    def _keep(self, clusters: Batch | None) -> dict[ResourceType, Sequence[Mapping[str, Resource]]]:
+        """The endpoints of these clusters, or of all; and what is few."""
         return {
-            _ENDPOINTS: (self._endpoints_of(clusters),),
-            _ROUTES: self._readers[_ROUTES].as_of_now(),
-            _SECRET: self._readers[_SECRET].as_of_now(),
+            _ENDPOINTS: as_of_now(self._groups, _ENDPOINTS) if clusters is None else (self._endpoints_of(clusters),),
+            _ROUTES: as_of_now(self._groups, _ROUTES),
+            _SECRET: as_of_now(self._groups, _SECRET),
         }
 
     def _endpoints_of(self, clusters: Iterable[str]) -> dict[str, Resource]:
         # What the proxy holds serves where a refused change is taken back to a cluster as it was.
-        reader, held = self._readers[_ENDPOINTS], self._channels[_ENDPOINTS].held
-        found = ((name, reader.newest(name) or held.get(name)) for name in clusters)
+        held = self._channels[_ENDPOINTS].held
+        found = ((name, newest(self._groups, _ENDPOINTS, name) or held.get(name)) for name in clusters)
         return {name: resource for name, resource in found if resource is not None and resource.body}
 
     def look(self) -> None:
         """Take note of how far the groups have come."""
-        self._head = 0
+        head = turned = 0
         for group in self._groups:
-            if group.generation > self._head:
-                self._head = group.generation
+            if group.generation > head:
+                head = group.generation
+            if group.turned > turned:
+                turned = group.turned
+        self._head, self._turned = head, turned

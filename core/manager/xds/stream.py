@@ -5,19 +5,19 @@ What goes out when is decided by `Rounds`, what the proxy has is known to the `C
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from core.manager.xds.channel import Channel, Flight
+from core.manager.xds.channel import Batch, Channel, Flight
 from core.manager.xds.exchange import (
+    QUIET,
+    STIRRED,
     Interest,
     Observer,
-    Quiet,
     Request,
     Response,
-    Stirred,
     StreamStatus,
     ignore,
 )
 from core.manager.xds.group import Group
-from core.manager.xds.resource import BY_URL, PUSH_ORDER, ResourceType
+from core.manager.xds.resource import BY_URL, PUSH_ORDER, Resource, ResourceType
 from core.manager.xds.rounds import Rounds
 
 
@@ -38,16 +38,25 @@ class Dialect(Protocol):
 class Stream:
     """What one proxy is sent. Poll until None after each `receive`, and when the callback of `attach` was called."""
 
+    __slots__ = (
+        "_at_work", "_channels", "_dialect", "_groups", "_observe", "_rounds", "_stirred", "_unread", "_wake",
+    )  # fmt: skip
+
     def __init__(self, *, dialect: Dialect, groups: Sequence[Group], observe: Observer = ignore) -> None:
         self._dialect = dialect
         self._observe = observe
         self._groups = tuple(groups)
-        self._channels = {type_: Channel(type_) for type_ in PUSH_ORDER}
+        # Of all the channels, the busy ones.
+        self._at_work: set[ResourceType] = set()
+        self._channels = {type_: self._channel(type_) for type_ in PUSH_ORDER}
         self._rounds = Rounds(self._channels, self._groups)
         self._wake: Callable[[], None] | None = None
-        self._nonces = 0
         self._unread = True
         self._stirred = False
+
+    def _channel(self, type_: ResourceType) -> Channel:
+        whole, tells_removals = self._dialect.sends_whole(type_), self._dialect.tells_removals(type_)
+        return Channel(type_, at_work=self._at_work, whole=whole, tells_removals=tells_removals)
 
     def attach(self, wake: Callable[[], None]) -> None:
         """Have `wake` called whenever there may be something to poll."""
@@ -71,12 +80,12 @@ class Stream:
         self._unread = True
         if not self._stirred:
             self._stirred = True
-            self._observe(Stirred())
+            self._observe(STIRRED)
 
     def _rest_now(self) -> None:
         if self._stirred:
             self._stirred = False
-            self._observe(Quiet())
+            self._observe(QUIET)
 
     def watch(self, groups: Sequence[Group]) -> None:
         """Follow other groups from now on, because the proxy came into another scope."""
@@ -91,7 +100,7 @@ class Stream:
     @property
     def busy(self) -> bool:
         """Whether there is news to poll, or anything that was sent waits for an answer."""
-        return self._unread or any(map(Channel.busy, self._channels.values()))
+        return self._unread or bool(self._at_work)
 
     def status(self) -> StreamStatus:
         types = tuple(channel.status() for channel in self._channels.values())
@@ -106,40 +115,48 @@ class Stream:
         type_ = BY_URL.get(request.type_url)
         if type_ is None:
             return False
-        channel = self._channels[type_]
+        channel, unread = self._channels[type_], self._unread
         self._stir()
-        self._rounds.look()
         if request.answers_only and channel.subscribed:
             self._settle(channel, request)
         elif (interest := self._dialect.interest(request, channel)) is not None:
+            self._rounds.look()
             self._settle(channel, request)
             self._subscribe(channel, interest)
-        if not self._is_at_rest():
+        if unread or self._is_at_work():
             return True
         self._rest()
         return False
 
     def poll(self) -> bytes | None:
         """The next response to write now, made from the newest state; None: nothing until somebody says something."""
-        self._rounds.look()
-        if self._is_at_rest():
-            self._rest()
+        if not (self._rounds.refresh() or self._unread):
             return None
-        self._rounds.refresh()
         while True:
-            for channel in self._channels.values():
-                if channel.ready() and (response := self._next(channel)) is not None:
-                    return self._dialect.encode(response)
-            if not self._rounds.step():
+            if (channel := self._ready()) is not None:
+                if (flight := channel.take_off(self._rounds.generation_of(channel.type))) is not None:
+                    response = self._dialect.encode(self._response(channel, flight))
+                    # Most responses are the only one: that is seen now, and not in another poll.
+                    self._unread = self._is_at_work()
+                    return response
+            elif not self._rounds.step():
                 self._rest()
                 return None
 
-    def _is_at_rest(self) -> bool:
-        return self._rounds.at_rest() and not any(map(Channel.ready, self._channels.values()))
+    def _is_at_work(self) -> bool:
+        """Whether there may be something to poll, groups apart."""
+        return self._ready() is not None or not self._rounds.at_rest()
+
+    def _ready(self) -> Channel | None:
+        """The first channel, in push order, that may have something to send."""
+        for type_ in PUSH_ORDER if self._at_work else ():
+            if type_ in self._at_work and (channel := self._channels[type_]).flight is None:
+                return channel
+        return None
 
     def _rest(self) -> None:
         self._unread = False
-        if not any(map(Channel.busy, self._channels.values())):
+        if not self._at_work:
             self._rounds.note_rest()
             self._rest_now()
 
@@ -156,8 +173,7 @@ class Stream:
         channel.subscribed = True
         channel.named = channel.named or interest.named
         if interest.wildcard and not channel.wildcard:
-            # An empty set is answered too: Envoy goes on to listeners only then.
-            channel.wildcard = channel.greet = True
+            channel.widen()
             self._rounds.start_over(channel.type)
         elif channel.wildcard and not interest.wildcard:
             channel.narrow()
@@ -175,30 +191,22 @@ class Stream:
         is_stale = self._rounds.is_cold if channel.type is ResourceType.ENDPOINTS else lambda _: False
         return {name: version for name, version in interest.versions.items() if not is_stale(name)}
 
-    def _next(self, channel: Channel) -> Response | None:
-        while (batch := channel.next_batch()) is not None:
-            if not self._dialect.tells_removals(channel.type):
-                batch = channel.without_removed(batch)
-                if not batch:
-                    continue
-            self._nonces += 1
-            generation, whole = self._rounds.generation_of(channel.type), self._dialect.sends_whole(channel.type)
-            flight = Flight(str(self._nonces), batch, generation, whole)
-            channel.send(flight)
-            return self._response(channel, flight)
-        return None
-
     def _response(self, channel: Channel, flight: Flight) -> Response:
-        changed = [resource for resource in flight.batch.values() if resource is not None]
-        kept = [resource for name, resource in channel.held.items() if name not in flight.batch] if flight.whole else []
+        changed = list(filter(None, flight.batch.values()))
+        kept = _kept(channel, flight.batch) if flight.whole else []
+        tells_removals = not flight.whole and len(changed) < len(flight.batch)
         if channel.type is ResourceType.CLUSTER:
             # What is kept may undo what was taken of a response that was refused.
             undone = [resource for resource in kept if resource.name in channel.unsure]
-            self._rounds.clusters_sent(resource.name for resource in (*changed, *undone))
+            self._rounds.clusters_sent([resource.name for resource in (*changed, *undone)])
         return Response(
             type=channel.type,
             version=str(flight.generation),
             nonce=flight.nonce,
-            resources=kept + changed,
-            removed=[] if flight.whole else [name for name, resource in flight.batch.items() if resource is None],
+            resources=[*kept, *changed] if kept else changed,
+            removed=[name for name, resource in flight.batch.items() if resource is None] if tells_removals else (),
         )
+
+
+def _kept(channel: Channel, batch: Batch) -> list[Resource]:
+    return [held for name, held in channel.held.items() if held is not None and name not in batch]
