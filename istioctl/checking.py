@@ -8,6 +8,7 @@ import click
 
 from core.diagnostics import Diagnostic, Severity, has_errors
 from core.kinds.decode import Entry, read, without_doubles
+from core.kinds.nodes import Mapping, Node, Scalar
 from core.kinds.validate import findings
 from core.model.mesh import Mesh
 from istioctl.sources import Source
@@ -32,8 +33,36 @@ class Checked(NamedTuple):
 
 def check(sources: Iterable[Source], *, namespace: str) -> tuple[Checked, ...]:
     """A verdict per document, in order; a document that is given twice is refused the second time."""
-    entries = (entry for s in sources for entry in read(s.text, file=s.name, default_namespace=namespace))
-    return tuple(Checked(entry, findings(entry, Mesh())) for entry in without_doubles(entries))
+    texts = {source.name: source.text for source in sources}
+    entries = (entry for file, text in texts.items() for entry in _entries(file, text, namespace))
+    return tuple(_checked(entry, texts[entry.file]) for entry in without_doubles(entries))
+
+
+def _entries(file: str, text: str, namespace: str) -> tuple[Entry, ...]:
+    """Rules in a mesh file belong to the namespace that it names."""
+    found = read(text, file=file, default_namespace=namespace)
+    own = _namespace_of(found[0].root) if found and _is_mesh(found[0]) else None
+    return read(text, file=file, default_namespace=own) if own else found
+
+
+def _namespace_of(root: Node | None) -> str | None:
+    field = root.get("namespace") if isinstance(root, Mapping) else None
+    name = field.value.value if field and isinstance(field.value, Scalar) else None
+    return name if isinstance(name, str) else None
+
+
+def _is_mesh(entry: Entry) -> bool:
+    """Whether this is no object but the description of a mesh, as `istioctl up` takes it."""
+    root = entry.root
+    return isinstance(root, Mapping) and bool(root.get("services")) and not (root.get("kind") or root.get("apiVersion"))
+
+
+def _checked(entry: Entry, text: str) -> Checked:
+    if not _is_mesh(entry):
+        return Checked(entry, findings(entry, Mesh()))
+    from platforms.local.decode import decode
+
+    return Checked(entry, decode(text, name=entry.file).diagnostics)
 
 
 def line_of(found: Diagnostic) -> str:

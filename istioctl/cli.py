@@ -37,7 +37,7 @@ COMMANDS: tuple[Entry, ...] = (
     Entry("Write rules", "get", "Show objects"),
     Entry("Write rules", "delete", "Remove objects"),
     Entry("Write rules", "shift", "Send shares of a service's calls to its versions"),
-    Entry("Find mistakes", "validate", "Check files without a mesh"),
+    Entry("Find mistakes", "validate", "Check files without a mesh: rules and mesh files"),
     Entry("Find mistakes", "proxy-status", "Show whether the proxies have what the Manager sends them", "ps"),
     Entry("Find mistakes", "proxy-config", "Show what a proxy lives on", "pc"),
     Entry("This tool", "version", "Show the version of istioctl, and of the Manager if one runs"),

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 @namespace_option
 @click.pass_obj
 def command(where: Where, more: tuple[Path, ...], files: tuple[Path, ...], pattern: str, output: str) -> None:
-    """Check files without a mesh.
+    """Check files without a mesh: rules and mesh files.
 
     Every finding is a line with its place, code and field. The exit code is 0 when every document is valid or only
     doubtful (warnings), 1 when one is invalid, and 2 when the command line is wrong.

@@ -176,3 +176,38 @@ def test_json_is_one_verdict_per_document(istioctl: Run) -> None:
 def test_json_of_nothing_is_an_empty_array(istioctl: Run) -> None:
     """Scripts need no special case."""
     assert json.loads(istioctl("validate", "-o", "json", "-").stdout) == []
+
+
+MESH = """\
+namespace: shop
+services:
+  reviews:
+    ports: [9080/{protocol}]
+    workloads:
+      v1: {{command: [python3, reviews.py]}}
+---
+"""
+
+
+def test_a_mesh_file_is_checked_as_one(istioctl: Run, tmp_path: Path) -> None:
+    """What `istioctl up` takes is held to the rules of mesh files, and the rules in it to those of their kinds."""
+    file = tmp_path / "mesh.yaml"
+    file.write_text(MESH.format(protocol="http") + GOOD.format(name="a"))
+    result = istioctl("validate", "-f", str(file), "-o", "json")
+    verdicts = json.loads(result.stdout)
+    assert result.exit_code == 0
+    assert [(each["verdict"], each["kind"], each["namespace"]) for each in verdicts] == [
+        ("valid", "", ""),
+        ("valid", "VirtualService", "shop"),
+    ]
+
+
+def test_mistakes_in_a_mesh_file(istioctl: Run, tmp_path: Path) -> None:
+    """They are said as `istioctl up` would say them, and those of the rules beside them."""
+    file = tmp_path / "mesh.yaml"
+    file.write_text(MESH.format(protocol="htp") + BAD.format(name="a"))
+    result = istioctl("validate", str(file))
+    assert result.exit_code == 1
+    first, second = result.stdout.splitlines()
+    assert first.startswith(f"{file}:4:13: Error [MSH20")
+    assert second.startswith(f"{file}:17:5: Error [IST0106] VirtualService shop/a")
