@@ -30,3 +30,7 @@ class Denied(MeshError):
 
 class Misconfigured(MeshError):
     """Settings, files or the machine are not as this process needs them; trying again does not help."""
+
+
+class Expired(MeshError):
+    """What was asked for lies further back than is remembered: begin with a list."""

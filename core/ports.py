@@ -6,8 +6,8 @@ from typing import Protocol, runtime_checkable
 import msgspec
 
 from core.diagnostics import Diagnostic
-from core.model.change import ConfigChange, RegistryChange
-from core.model.config import ConfigKey, Document
+from core.model.change import ConfigChange, RegistryChange, SecretChange
+from core.model.config import ConfigKey, Document, Revised, Snapshot, Write
 from core.model.identity import SpiffeId
 from core.model.workload import Node, Workload
 
@@ -57,6 +57,46 @@ class ConfigStore(Protocol):
 
 
 @runtime_checkable
+class VersionedStore(ConfigStore, Protocol):
+    """A config store that the config API can stand on: one sequence of revisions, several writes at once, a memory."""
+
+    async def snapshot(self, *, group: str = "", kind: str = "", namespace: str = "") -> Snapshot:
+        """As `list`, with the revision from which `changes` goes on."""
+        ...
+
+    def changes(self, since: str) -> AsyncIterator[Revised]:
+        """Every change after revision `since`, each one, in order, and then those to come.
+
+        Raises `Expired` when `since` lies further back than is remembered, or is no revision of this store.
+        """
+        ...
+
+    async def commit(self, writes: tuple[Write, ...], *, author: str = "") -> tuple[Document | None, ...]:
+        """All writes or none, as one transaction; what is stored afterwards for each, None for what was removed.
+
+        Each as by `put` and `delete`, whose errors it raises.
+        """
+        ...
+
+    async def history(self, key: ConfigKey) -> tuple[Revised, ...]:
+        """The changes of one document that are remembered, oldest first; also of one that is gone."""
+        ...
+
+    async def status(self, key: ConfigKey) -> tuple[Diagnostic, ...]:
+        """The findings that were last reported; none for an unknown document."""
+        ...
+
+
+@runtime_checkable
+class SecretStore(Protocol):
+    """Where the certificates of gateways are kept."""
+
+    def watch(self) -> AsyncIterator[SecretChange]:
+        """As `ServiceRegistry.watch`, for secrets. One that cannot be read is told with its `problem`."""
+        ...
+
+
+@runtime_checkable
 class Attestor(Protocol):
     """Tells who presents a credential."""
 
@@ -78,5 +118,6 @@ class Platform(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     registry: ServiceRegistry | None = None
     config: ConfigStore | None = None
+    secrets: SecretStore | None = None
     attestor: Attestor | None = None
     locator: Locator | None = None

@@ -6,7 +6,9 @@ What is wrong within one document is found when it is lowered.
 from collections.abc import Iterator
 
 from core.compiler.disagreement import disagreements
+from core.compiler.gateway_findings import gateway_findings, rule_findings
 from core.compiler.inputs import Inputs, wildcards
+from core.compiler.peer_findings import disagreements_on_tls, selects_nobody
 from core.compiler.precedence import route_rules_for, service_for
 from core.diagnostics import Diagnostic, Severity
 from core.incremental import derived
@@ -25,6 +27,12 @@ def findings(inputs: Inputs, key: ConfigKey) -> tuple[Diagnostic, ...]:
         found += _route_findings(inputs, rule)
     if policy is not None:
         found += _policy_findings(inputs, policy)
+    gateway = inputs.gateways.get(key)
+    if gateway is not None:
+        found += gateway_findings(inputs, gateway)
+    peers = inputs.peer_rules.get(key)
+    if peers is not None:
+        found += selects_nobody(inputs, peers)
     declaration = inputs.declarations.get(key)
     if declaration is not None:
         found += disagreements(inputs, declaration)
@@ -33,6 +41,7 @@ def findings(inputs: Inputs, key: ConfigKey) -> tuple[Diagnostic, ...]:
 
 def _route_findings(inputs: Inputs, rule: RouteRule) -> Iterator[Diagnostic]:
     yield from _hidden(inputs, rule)
+    yield from rule_findings(inputs, rule)
     for route in rule.http:
         if isinstance(route.action, Forward):
             for index, share in enumerate(route.action.shares):
@@ -88,6 +97,7 @@ def _policy_findings(inputs: Inputs, policy: DestinationPolicy) -> Iterator[Diag
         what = f"host {policy.host!r} is another name of {service.key.host}"
         yield _ineffective(what, f"write host: {service.key.host}", policy.origin.at("host"))
     else:
+        yield from disagreements_on_tls(inputs, policy, service)
         yield from _empty_subsets(inputs, policy, service)
 
 

@@ -89,14 +89,21 @@ def _routed(service: Service | None, port: int) -> bool:
 
 
 def _names(inputs: Inputs, scope: Scope, host: str, service: Service | None) -> tuple[str, ...]:
-    """The host, its short forms as seen from the scope's namespace, aliases and virtual addresses.
-
-    A name that means another service to these callers is left out: no domain may stand twice.
-    """
+    """The names by which a service is known, and its virtual addresses. No domain may stand twice."""
     if service is None:
         return (host,)
-    candidates = dict.fromkeys((host, *_short(inputs, scope, service), *service.aliases, *service.addresses))
-    return tuple(_in_url(name) for name in candidates if _means(inputs, scope, name, service))
+    known = known_names(inputs, scope.namespace, service)
+    addresses = (each for each in service.addresses if _means(inputs, scope.namespace, each, service))
+    return tuple(dict.fromkeys(map(_in_url, (*known, *addresses))))
+
+
+def known_names(inputs: Inputs, namespace: str, service: Service) -> tuple[str, ...]:
+    """The names by which callers in `namespace` know a service, its host first.
+
+    A name that means another service to them is left out.
+    """
+    candidates = dict.fromkeys((service.key.host, *_short(inputs, namespace, service), *service.aliases))
+    return tuple(name for name in candidates if _means(inputs, namespace, name, service))
 
 
 def _in_url(name: str) -> str:
@@ -104,21 +111,21 @@ def _in_url(name: str) -> str:
     return f"[{name}]" if ":" in name else name
 
 
-def _means(inputs: Inputs, scope: Scope, name: str, service: Service) -> bool:
+def _means(inputs: Inputs, namespace: str, name: str, service: Service) -> bool:
     """Whether to these callers `name` is this service, and no other that claims it as well."""
     claims = inputs.services_by_host.get(name)
     if claims in ((), (service.key,)):
         return True
-    owner = service_for(inputs, scope.namespace, name)
+    owner = service_for(inputs, namespace, name)
     return owner is not None and owner.key == service.key
 
 
-def _short(inputs: Inputs, scope: Scope, service: Service) -> tuple[str, ...]:
+def _short(inputs: Inputs, namespace: str, service: Service) -> tuple[str, ...]:
     """Short forms exist where the host is `name.namespace.svc.<domain suffix>`."""
     stem = f"{service.name}.{service.key.namespace}"
     if service.key.host != f"{stem}.svc.{inputs.mesh.domain_suffix}":
         return ()
-    own = (service.name,) if scope.namespace == service.key.namespace else ()
+    own = (service.name,) if namespace == service.key.namespace else ()
     return (*own, stem, f"{stem}.svc")
 
 

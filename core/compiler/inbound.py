@@ -1,56 +1,157 @@
-"""Inbound: how a proxy receives calls for the workload beside it and hands them over."""
+"""Inbound: how a proxy receives calls for the workload beside it and hands them over.
 
-from core.compiler import names
+In capture `none` each port has a listener of its own; in `redirect` one listener has the chains of all ports, and
+some for connections to ports that no service knows. What a port does with its callers is the same in both (`chains`).
+"""
+
+import msgspec
+
+from core.compiler import chains, names
 from core.compiler.inputs import Inputs
+from core.compiler.peers import Peers, peers
 from core.model.protocol import Protocol
 from core.model.service import Port, Service, WorkloadKey
-from core.model.workload import AppPort
-from core.view.listener import FilterChain, HttpChain, Listener, Socket, TcpChain
-from core.view.route import ForwardTo, Route, RouteConfiguration, VirtualHost, WeightedUpstream
-from core.view.upstream import HttpVersion, ServiceRef, Static, Upstream
+from core.model.workload import Capture, Explicit, Redirected, Workload
+from core.view.listener import FilterChain, Listener, Socket, TcpChain
+from core.view.route import WeightedUpstream
+from core.view.upstream import Endpoints, HttpVersion, OriginalDestination, ServiceRef, Static, Upstream
+
+ANY_ADDRESS = "0.0.0.0"
+OWN_SOURCE = "127.0.0.6"
+"""From where the proxy calls its application in capture `redirect`: rules let such connections pass (Istio)."""
+
+
+class Served(msgspec.Struct, frozen=True):
+    """A port of the workload, what it is for, and where the application answers."""
+
+    number: int
+    service: Service
+    port: Port
+    application: Endpoints
 
 
 def inbound_listeners(inputs: Inputs, key: WorkloadKey) -> tuple[Listener, ...]:
-    """One listener for each port on which some service expects this workload."""
+    """What callers of this workload find."""
     workload = inputs.workloads.get(key)
-    if workload is None:
+    if workload is None or workload.role == "gateway":
         return ()
-    return tuple(
-        Listener(
-            name=names.listener(workload.address, app.port),
-            bind=Socket(workload.address, app.port),
-            direction="inbound",
-            chains=_chains(app.port, port),
-            access_log_file=inputs.mesh.access_log_file,
-        )
-        for app, _, port in _served(inputs, key)
-    )
+    demanded = peers(inputs, key.namespace)
+    if isinstance(workload.capture, Redirected):
+        return (_virtual_inbound(inputs, workload, workload.capture, demanded),)
+    return tuple(_own_listener(inputs, workload, each, demanded) for each in _served(inputs, key))
 
 
 def inbound_upstreams(inputs: Inputs, key: WorkloadKey) -> tuple[Upstream, ...]:
-    """The application behind each inbound listener."""
+    """The application behind each port."""
     timeout = inputs.mesh.connect_timeout
-    return tuple(
+    known = tuple(
         Upstream(
-            name=names.inbound(app.port),
-            endpoints=Static(app.address, app.target),
-            http=_http_version(port.protocol),
+            name=names.inbound(each.number),
+            endpoints=each.application,
+            http=_http_version(each.port.protocol),
             connect_timeout=timeout,
-            service=ServiceRef(service.key.host, service.name, service.key.namespace),
-            port=port.number,
+            service=ServiceRef(each.service.key.host, each.service.name, each.service.key.namespace),
+            port=each.port.number,
         )
-        for app, service, port in _served(inputs, key)
+        for each in _served(inputs, key)
+    )
+    return (*known, *_anywhere(inputs, key))
+
+
+def _anywhere(inputs: Inputs, key: WorkloadKey) -> tuple[Upstream, ...]:
+    workload = inputs.workloads.get(key)
+    if workload is None or workload.role == "gateway" or not isinstance(workload.capture, Redirected):
+        return ()
+    return (
+        Upstream(
+            name=names.INBOUND_PASSTHROUGH,
+            endpoints=_where_it_was_meant_to_go(workload.capture),
+            http="follow",
+            connect_timeout=inputs.mesh.connect_timeout,
+        ),
     )
 
 
-def _served(inputs: Inputs, key: WorkloadKey) -> tuple[tuple[AppPort, Service, Port], ...]:
-    """Each port of the application with the service port it serves; where several do, the oldest service's."""
+# -- capture none ------------------------------------------------------------------------------------------------------
+
+
+def _own_listener(inputs: Inputs, workload: Workload, served: Served, demanded: Peers) -> Listener:
+    return Listener(
+        name=names.listener(workload.address, served.number),
+        bind=Socket(workload.address, served.number),
+        direction="inbound",
+        chains=chains.declared(served.number, served.port, demanded.at(workload.labels, served.number)),
+        access_log=inputs.mesh.access_log,
+    )
+
+
+# -- capture redirect --------------------------------------------------------------------------------------------------
+
+
+def _virtual_inbound(inputs: Inputs, workload: Workload, capture: Redirected, demanded: Peers) -> Listener:
+    served = _served(inputs, workload.key)
+    return Listener(
+        name=names.VIRTUAL_INBOUND,
+        bind=Socket(ANY_ADDRESS, capture.inbound_port),
+        direction="inbound",
+        chains=(
+            _loop(capture.inbound_port),
+            *(
+                chains.only_at(each.number, chain)
+                for each in served
+                for chain in chains.declared(each.number, each.port, demanded.at(workload.labels, each.number))
+            ),
+            *_undeclared(workload, demanded, known={each.number for each in served}),
+        ),
+        access_log=inputs.mesh.access_log,
+        original=True,
+        transparent=capture.transparent,
+        mark=capture.mark if capture.transparent else 0,
+    )
+
+
+def _loop(port: int) -> FilterChain:
+    """Nobody means the listener's own port: who calls it would be led back to it for ever."""
+    nowhere = TcpChain(stat_prefix=names.BLACK_HOLE, upstreams=(WeightedUpstream(names.BLACK_HOLE),))
+    return chains.only_at(port, FilterChain(name="virtualInbound-blackhole", serve=nowhere))
+
+
+def _undeclared(workload: Workload, demanded: Peers, *, known: set[int]) -> tuple[FilterChain, ...]:
+    """Ports of the application that no service knows are reached as well, on the same terms."""
+    singled_out = (port for port in demanded.ports(workload.labels) if port not in known)
+    return (
+        *(
+            chains.only_at(port, chain)
+            for port in singled_out
+            for chain in chains.undeclared(demanded.at(workload.labels, port))
+        ),
+        *chains.undeclared(demanded.at(workload.labels, 0)),
+    )
+
+
+# -- who is behind -----------------------------------------------------------------------------------------------------
+
+
+def _served(inputs: Inputs, key: WorkloadKey) -> tuple[Served, ...]:
+    """Each port with the service port it serves; where several do, the oldest service's."""
     workload = inputs.workloads.get(key)
-    if workload is None:
+    if workload is None or workload.role == "gateway":
         return ()
     claims = sorted(_claims(inputs, key), key=lambda claim: (claim[1].created, claim[1].key, claim[2].number))
     by_number = {number: (service, port) for number, service, port in reversed(claims)}
-    return tuple((app, *by_number[app.port]) for app in workload.capture.app_ports if app.port in by_number)
+    found = _applications(workload.capture, by_number)
+    return tuple(Served(number, *by_number[number], at) for number, at in found.items() if number in by_number)
+
+
+def _applications(capture: Capture, claimed: dict[int, tuple[Service, Port]]) -> dict[int, Endpoints]:
+    if isinstance(capture, Explicit):
+        return {app.port: Static(app.address, app.target) for app in capture.app_ports}
+    return dict.fromkeys(sorted(claimed), _where_it_was_meant_to_go(capture))
+
+
+def _where_it_was_meant_to_go(capture: Redirected) -> OriginalDestination:
+    """With TPROXY the application sees its caller's address, so the proxy cannot have one of its own."""
+    return OriginalDestination(source="" if capture.transparent else OWN_SOURCE, mark=capture.mark)
 
 
 def _claims(inputs: Inputs, key: WorkloadKey) -> list[tuple[int, Service, Port]]:
@@ -63,23 +164,6 @@ def _claims(inputs: Inputs, key: WorkloadKey) -> list[tuple[int, Service, Port]]
             if service is not None and number is not None and port.protocol is not Protocol.UDP:
                 found.append((number, service, port))
     return found
-
-
-def _chains(number: int, port: Port) -> tuple[FilterChain, ...]:
-    upstream = names.inbound(number)
-    http = HttpChain(stat_prefix=f"inbound_0.0.0.0_{number}", routes=_routes(number, port))
-    tcp = TcpChain(stat_prefix=upstream, upstreams=(WeightedUpstream(upstream),))
-    if port.protocol.is_http:
-        return (FilterChain(serve=http),)
-    if port.protocol is Protocol.AUTO:
-        return FilterChain(sniffed="http", serve=http), FilterChain(serve=tcp)
-    return (FilterChain(serve=tcp),)
-
-
-def _routes(number: int, port: Port) -> RouteConfiguration:
-    upstream = names.inbound(number)
-    route = Route(name="default", action=ForwardTo(upstreams=(WeightedUpstream(upstream),)))
-    return RouteConfiguration(upstream, (VirtualHost(f"inbound|http|{port.number}", ("*",), (route,)),))
 
 
 def _http_version(protocol: Protocol) -> HttpVersion:

@@ -11,10 +11,15 @@ from functools import lru_cache
 
 from core.incremental import Graph, Multimap, Table
 from core.ir.declared import Declaration
+from core.ir.gateway import GatewayRule
 from core.ir.routing import RouteRule
+from core.ir.security import PeerRule
 from core.ir.traffic import DestinationPolicy
 from core.model.config import ConfigKey
+from core.model.identity import SpiffeId
+from core.model.labels import Labels
 from core.model.mesh import Mesh
+from core.model.secret import Secret, SecretKey
 from core.model.service import Instance, InstanceKey, Service, ServiceKey, WorkloadKey
 from core.model.workload import Workload
 
@@ -84,7 +89,13 @@ def _path(port: int, host: str) -> Path:
 
 
 class Inputs:
-    """Every input table. Hosts in rules are fully qualified; a wildcard host is "*" or starts with "*."."""
+    """Every input table. Hosts in rules are fully qualified; a wildcard host is "*" or starts with "*.".
+
+    `identities`: whom the proxies of a service's instances show. An index of its own, so that a service's clusters are
+    not looked at for every instance that comes or goes.
+    `unaddressed_by_port`: declared services without an address of their own, by the ports on which they are known by
+    nothing else: those that do not speak HTTP, or not by declaration.
+    """
 
     def __init__(self) -> None:
         self.graph = Graph()
@@ -93,16 +104,28 @@ class Inputs:
         self.services: Table[ServiceKey, Service] = table("services")
         self.services_by_host: Multimap[str, ServiceKey] = multimap("services_by_host")
         self.services_by_octet: Multimap[int, ServiceKey] = multimap("services_by_octet")
+        self.unaddressed_by_port: Multimap[int, ServiceKey] = multimap("unaddressed_by_port")
         self.http_hosts = HostDirectory(self.graph)
         self.instances: Table[InstanceKey, Instance] = table("instances")
+        self.identities: Multimap[ServiceKey, SpiffeId] = multimap("identities")
         self.instances_by_service: Multimap[ServiceKey, InstanceKey] = multimap("instances_by_service")
+        self.instances_by_address: Multimap[str, InstanceKey] = multimap("instances_by_address")
         self.instances_by_workload: Multimap[WorkloadKey, InstanceKey] = multimap("instances_by_workload")
         self.workloads: Table[WorkloadKey, Workload] = table("workloads")
+        self.workloads_by_namespace: Multimap[str, WorkloadKey] = multimap("workloads_by_namespace")
         self.route_rules: Table[ConfigKey, RouteRule] = table("route_rules")
         self.route_rules_by_host: Multimap[str, ConfigKey] = multimap("route_rules_by_host")
         self.policies: Table[ConfigKey, DestinationPolicy] = table("policies")
         self.policies_by_host: Multimap[str, ConfigKey] = multimap("policies_by_host")
         self.declarations: Table[ConfigKey, Declaration] = table("declarations")
+        self.peer_rules: Table[ConfigKey, PeerRule] = table("peer_rules")
+        self.peer_rules_by_namespace: Multimap[str, ConfigKey] = multimap("peer_rules_by_namespace")
+        self.route_rules_by_gateway: Multimap[str, ConfigKey] = multimap("route_rules_by_gateway")
+        self.gateways: Table[ConfigKey, GatewayRule] = table("gateways")
+        self.gateways_by_label: Multimap[str, ConfigKey] = multimap("gateways_by_label")
+        self.gateway_workloads: Multimap[str, WorkloadKey] = multimap("gateway_workloads")
+        self.secrets: Table[SecretKey, Secret] = table("secrets")
+        self.secret_problems: Table[SecretKey, str] = table("secret_problems")
         self._mesh.put("", Mesh())
 
     @property
@@ -114,6 +137,16 @@ class Inputs:
     @mesh.setter
     def mesh(self, mesh: Mesh) -> None:
         self._mesh.put("", mesh)
+
+
+def label_keys(labels: Labels) -> tuple[str, ...]:
+    """Under which keys `gateways_by_label` is asked for what selects a workload: "" is what selects all."""
+    return ("", *(f"{name}={value}" for name, value in labels))
+
+
+def selector_key(selector: Labels) -> str:
+    """Under which key of `gateways_by_label` a selector stands: one of its pairs will do."""
+    return label_keys(selector)[-1]
 
 
 def last_octet(address: str) -> int | None:

@@ -1,30 +1,45 @@
-"""Outbound listeners in capture `none`: the HTTP forward proxy, what its tunnels lead into, and virtual addresses."""
+"""Outbound listeners in capture `none`: the HTTP forward proxy, what its tunnels lead into, and virtual addresses.
+
+Also the upstreams that every proxy has. What capture `redirect` has instead is in `captured`.
+"""
 
 import ipaddress
+
+import msgspec
 
 from core.compiler import names
 from core.compiler.inputs import Inputs, last_octet
 from core.compiler.precedence import service_for
+from core.compiler.scope import CaptureMode
 from core.incremental import derived
 from core.model.mesh import OutboundMode
 from core.model.protocol import Protocol
 from core.model.service import Port, Service, ServiceKey, WorkloadKey
-from core.view.listener import FilterChain, HttpChain, InProcess, Listener, NamedRoutes, Serve, Socket, TcpChain
+from core.model.workload import Capture, Explicit
+from core.view.listener import (
+    HTTP_BYTES,
+    FilterChain,
+    HttpChain,
+    InProcess,
+    Listener,
+    NamedRoutes,
+    Socket,
+    TcpChain,
+)
 from core.view.route import WeightedUpstream
-from core.view.upstream import AnyHost, Internal, Nowhere, Upstream
+from core.view.security import MESH_TCP
+from core.view.upstream import AnyHost, Endpoints, Internal, Nowhere, OriginalDestination, Upstream
 
 
 @derived
-def fixed_upstreams(inputs: Inputs) -> tuple[Upstream, ...]:
+def fixed_upstreams(inputs: Inputs, capture: CaptureMode) -> tuple[Upstream, ...]:
     """The upstreams that every proxy has: for hosts nobody registered, and for calls that lead nowhere."""
     timeout = inputs.mesh.connect_timeout
     nowhere = Upstream(name=names.BLACK_HOLE, endpoints=Nowhere(), connect_timeout=timeout)
     if inputs.mesh.outbound is OutboundMode.REGISTRY_ONLY:
         return (nowhere,)
-    return (
-        nowhere,
-        Upstream(name=names.PASSTHROUGH, endpoints=AnyHost(), http="follow", connect_timeout=timeout),
-    )
+    anywhere: Endpoints = OriginalDestination() if capture == "redirect" else AnyHost()
+    return (nowhere, Upstream(name=names.PASSTHROUGH, endpoints=anywhere, http="follow", connect_timeout=timeout))
 
 
 def tunnel_upstream(inputs: Inputs, port: int) -> Upstream:
@@ -39,7 +54,7 @@ def tunnel_listener(inputs: Inputs, port: int) -> Listener:
         bind=InProcess(),
         direction="outbound",
         chains=(FilterChain(serve=_http(inputs, f"outbound_0.0.0.0_{port}", str(port))),),
-        access_log_file=inputs.mesh.access_log_file,
+        access_log=inputs.mesh.access_log,
     )
 
 
@@ -47,7 +62,7 @@ def sniffed_upstreams(inputs: Inputs, namespace: str, host: str) -> tuple[Upstre
     """From the HTTP forward proxy into the listeners of a host's undeclared ports."""
     return tuple(
         _tunnel(names.tunnel(port.number, host), names.listener(host, port.number))
-        for port in _ports(service_for(inputs, namespace, host))
+        for port in tcp_ports(service_for(inputs, namespace, host))
         if port.protocol is Protocol.AUTO
     )
 
@@ -60,9 +75,9 @@ def sniffed_listeners(inputs: Inputs, namespace: str, host: str) -> tuple[Listen
             bind=InProcess(),
             direction="outbound",
             chains=_chains(inputs, host, port),
-            access_log_file=inputs.mesh.access_log_file,
+            access_log=inputs.mesh.access_log,
         )
-        for port in _ports(service_for(inputs, namespace, host))
+        for port in tcp_ports(service_for(inputs, namespace, host))
         if port.protocol is Protocol.AUTO
     )
 
@@ -74,7 +89,7 @@ def _tunnel(name: str, listener: str) -> Upstream:
 def forward_proxy(inputs: Inputs, key: WorkloadKey) -> Listener | None:
     """The HTTP forward proxy on the workload's own address."""
     workload = inputs.workloads.get(key)
-    if workload is None:
+    if workload is None or not isinstance(workload.capture, Explicit):
         return None
     port = workload.capture.http_proxy_port
     chain = HttpChain(
@@ -88,7 +103,7 @@ def forward_proxy(inputs: Inputs, key: WorkloadKey) -> Listener | None:
         bind=Socket(workload.address, port),
         direction="outbound",
         chains=(FilterChain(serve=chain),),
-        access_log_file=inputs.mesh.access_log_file,
+        access_log=inputs.mesh.access_log,
     )
 
 
@@ -96,12 +111,12 @@ def forward_proxy(inputs: Inputs, key: WorkloadKey) -> Listener | None:
 def virtual_listeners(inputs: Inputs, key: WorkloadKey, service_key: ServiceKey) -> tuple[Listener, ...]:
     """Listeners on the workload's own address for a service, one for each port."""
     workload, service = inputs.workloads.get(key), inputs.services.get(service_key)
-    if workload is None or service is None or workload.capture.virtual_network is None:
+    network = _network(workload.capture) if workload is not None else None
+    if workload is None or service is None or network is None:
         return ()
     owned = _own_address(inputs, key.namespace, service)
     if owned is None or service_for(inputs, key.namespace, service_key.host) != service:
         return ()
-    network = workload.capture.virtual_network
     address = virtual_address(network, owned)
     if service_key.declared_by and _taken(inputs, service, namespace=key.namespace, network=network):
         return ()
@@ -111,10 +126,14 @@ def virtual_listeners(inputs: Inputs, key: WorkloadKey, service_key: ServiceKey)
             bind=Socket(address, port.number),
             direction="outbound",
             chains=_chains(inputs, service_key.host, port),
-            access_log_file=inputs.mesh.access_log_file,
+            access_log=inputs.mesh.access_log,
         )
-        for port in _ports(service)
+        for port in tcp_ports(service)
     )
+
+
+def _network(capture: Capture) -> str | None:
+    return capture.virtual_network if isinstance(capture, Explicit) else None
 
 
 def _own_address(inputs: Inputs, namespace: str, service: Service) -> str | None:
@@ -164,21 +183,29 @@ def virtual_address(network: str, service_address: str) -> str:
     return str(own.network_address + host_bits)
 
 
-def _ports(service: Service | None) -> tuple[Port, ...]:
+def tcp_ports(service: Service | None) -> tuple[Port, ...]:
+    """Those that proxies serve: all but UDP."""
     return () if service is None else tuple(p for p in service.ports if p.protocol is not Protocol.UDP)
 
 
 def _chains(inputs: Inputs, host: str, port: Port) -> tuple[FilterChain, ...]:
+    called = names.host_port(host, port.number)
+    return port_chains(host, port, http=_http(inputs, f"outbound_{called}", called))
+
+
+def port_chains(host: str, port: Port, *, http: HttpChain) -> tuple[FilterChain, ...]:
+    """What a listener that only calls to this port can reach does with them; `http` has its routes."""
     upstream = names.outbound(host, port.number)
-    http = _http(inputs, f"outbound_{names.host_port(host, port.number)}", names.host_port(host, port.number))
     tcp = TcpChain(stat_prefix=upstream, upstreams=(WeightedUpstream(upstream),))
     if port.protocol.is_http:
         return (FilterChain(serve=http),)
     if port.protocol is Protocol.AUTO:
-        return FilterChain(sniffed="http", serve=http), FilterChain(serve=tcp)
+        # The upstream is the same as for HTTP, which is what it says it carries.
+        other = msgspec.structs.replace(tcp, protocols=MESH_TCP)
+        return FilterChain(match=HTTP_BYTES, serve=http), FilterChain(serve=other)
     return (FilterChain(serve=tcp),)
 
 
-def _http(inputs: Inputs, stat_prefix: str, routes: str) -> Serve:
+def _http(inputs: Inputs, stat_prefix: str, routes: str) -> HttpChain:
     any_host = inputs.mesh.outbound is OutboundMode.ALLOW_ANY
     return HttpChain(stat_prefix=stat_prefix, routes=NamedRoutes(routes), any_host=any_host)

@@ -20,10 +20,14 @@ T = TypeVar("T")
 def service_for(inputs: Inputs, namespace: str, host: str) -> Service | None:
     """The service that `host` means to callers in `namespace`: their own namespace's, else the oldest.
 
-    Services that are not exported to them do not exist for them.
+    A service's own host comes before aliases and addresses of others. Services that are not exported to these callers
+    do not exist for them; one that is hidden by another of the same host is not found by its other names either.
     """
     found = [s for key in inputs.services_by_host.get(host) if (s := inputs.services.get(key)) is not None]
-    services = [s for s in found if "*" in s.visible_to or namespace in s.visible_to]
+    exported = [s for s in found if "*" in s.visible_to or namespace in s.visible_to]
+    services = [s for s in exported if s.key.host == host]
+    if not services:
+        services = [s for s in exported if service_for(inputs, namespace, s.key.host) == s]
     return min(services, key=lambda s: (s.key.namespace != namespace, s.created, s.key), default=None)
 
 
@@ -42,18 +46,19 @@ def route_rules_for(inputs: Inputs, namespace: str, host: str) -> tuple[RouteRul
     """All candidates of `route_rule_for` with the most specific matching host, the winner first."""
     for pattern in (host, *wildcards(host)):
         rules = (inputs.route_rules.get(key) for key in inputs.route_rules_by_host.get(pattern))
-        candidates = [r for r in rules if r and MESH in _gateways(r) and _visible(r.visible_to, r.origin, namespace)]
+        candidates = [r for r in rules if r and MESH in gateways(r) and visible(r.visible_to, r.origin, namespace)]
         if candidates:
             return tuple(sorted(candidates, key=lambda rule: _route_rank(rule, namespace)))
     return ()
 
 
-def _gateways(rule: RouteRule) -> tuple[str, ...]:
+def gateways(rule: RouteRule) -> tuple[str, ...]:
+    """Where some part of the rule holds."""
     nested = (m.source.gateways for route in rule.http for m in route.matches)
     return (*rule.gateways, *(name for names in nested for name in names))
 
 
-def _visible(visible_to: tuple[str, ...], origin: Origin, namespace: str) -> bool:
+def visible(visible_to: tuple[str, ...], origin: Origin, namespace: str) -> bool:
     own = origin.config.namespace
     return "*" in visible_to or namespace in visible_to or ("." in visible_to and namespace == own)
 
@@ -96,7 +101,7 @@ def policy_for(inputs: Inputs, namespace: str, key: ServiceKey) -> Policy:
 
 def _policies_at(inputs: Inputs, namespace: str, pattern: str) -> list[DestinationPolicy]:
     found = [inputs.policies.get(config) for config in inputs.policies_by_host.get(pattern)]
-    return [policy for policy in found if policy and _visible(policy.visible_to, policy.origin, namespace)]
+    return [policy for policy in found if policy and visible(policy.visible_to, policy.origin, namespace)]
 
 
 def _policy_rank(policy: DestinationPolicy) -> tuple[float, ConfigKey]:
@@ -136,6 +141,7 @@ def _overlay(base: TrafficPolicy, over: TrafficPolicy) -> TrafficPolicy:
         load_balancer=_or(over.load_balancer, base.load_balancer),
         connection_pool=_or(over.connection_pool, base.connection_pool),
         outlier=_or(over.outlier, base.outlier),
+        tls=_or(over.tls, base.tls),
     )
 
 

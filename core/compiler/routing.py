@@ -20,9 +20,9 @@ def routes(inputs: Inputs, scope: Scope, host: str, port: int) -> tuple[Route, .
     """
     service = service_for(inputs, scope.namespace, host)
     rule = _rule(inputs, scope, (host, *service.aliases) if service is not None else (host,))
-    ruled = _ruled(inputs, scope, rule, host, port) if rule is not None else ()
-    if ruled or service is None:
-        return ruled
+    found = ruled(inputs, scope, rule, called=(host, port)) if rule is not None else ()
+    if found or service is None:
+        return found
     return (_default_route(inputs, scope, host, port),)
 
 
@@ -37,23 +37,21 @@ def _default_route(inputs: Inputs, scope: Scope, host: str, port: int) -> Route:
     return Route(name="default", action=action, operation=_operation(host, port))
 
 
-def _ruled(inputs: Inputs, scope: Scope, rule: RouteRule, host: str, port: int) -> tuple[Route, ...]:
+def ruled(
+    inputs: Inputs, scope: Scope, rule: RouteRule, *, called: tuple[str, int], gateway: str = MESH
+) -> tuple[Route, ...]:
+    """The routes of one rule for calls to the host and port `called`: in sidecars, or in a gateway."""
     return tuple(
-        _route(inputs, scope, route, match, (host, port))
+        _route(inputs, scope, route, match, called)
         for route in rule.http
         for match in route.matches or (Match(origin=route.origin),)
-        if _concerns(match, rule, scope, port)
+        if gateway in (match.source.gateways or rule.gateways) and _concerns(match, scope, called[1])
     )
 
 
-def _concerns(match: Match, rule: RouteRule, scope: Scope, port: int) -> bool:
+def _concerns(match: Match, scope: Scope, port: int) -> bool:
     source = match.source
-    return (
-        MESH in (source.gateways or rule.gateways)
-        and source.port in (0, port)
-        and source.namespace in ("", scope.namespace)
-        and scope.labels.select(source.labels)
-    )
+    return source.port in (0, port) and source.namespace in ("", scope.namespace) and scope.labels.select(source.labels)
 
 
 def _route(inputs: Inputs, scope: Scope, route: HttpRoute, match: Match, called: tuple[str, int]) -> Route:

@@ -1,16 +1,23 @@
 """Upstreams: one for each port and subset of a service, with the policy that holds for it, and their endpoints."""
 
 from collections import defaultdict
-from typing import TypeVar
+from typing import NamedTuple, TypeVar, assert_never
+
+from msgspec.structs import replace
 
 from core.compiler import names
 from core.compiler.inputs import Inputs
+from core.compiler.peers import Peers, peers
 from core.compiler.precedence import Policy, effective, policy_for
+from core.ir.security import MeshTls, PlainBytes, ServerTls
 from core.ir.traffic import INHERIT_ALL, Balance, ConnectionPool, LoadBalancer, Subset, TrafficPolicy
 from core.ir.values import Inherit
 from core.model.config import Origin
+from core.model.identity import SpiffeId
+from core.model.peer import Peer
 from core.model.protocol import Protocol
 from core.model.service import Health, Instance, Locality, Port, Resolution, Service, ServiceKey
+from core.view.security import MESH_TCP, NO_TLS, Automatic, ClientSecurity, MeshClient, Originate
 from core.view.upstream import (
     Discovered,
     Endpoint,
@@ -24,6 +31,9 @@ from core.view.upstream import (
 
 T = TypeVar("T")
 
+Ready = tuple[Instance, Peers | None]
+"""An instance that may be called, and where a proxy of the mesh is there, what it demands of callers."""
+
 
 def upstreams(inputs: Inputs, namespace: str, key: ServiceKey) -> tuple[Upstream, ...]:
     """All upstreams of a service as callers in `namespace` see it; UDP ports have none."""
@@ -31,40 +41,95 @@ def upstreams(inputs: Inputs, namespace: str, key: ServiceKey) -> tuple[Upstream
     if service is None:
         return ()
     policy = policy_for(inputs, namespace, key)
-    timeout = inputs.mesh.connect_timeout
+    callers = _Callers(inputs.mesh.connect_timeout, inputs.mesh.auto_mtls, inputs.identities.get(key))
     # Where names are looked up, endpoints are part of the upstream; else it must not change when they do.
     looked_up = _ready(inputs, key) if service.resolution is Resolution.DNS else None
     return tuple(
-        _upstream(service, port, (policy, subset), looked_up, timeout)
+        _upstream(service, port, (policy, subset), looked_up, callers)
         for port in service.ports
         if port.protocol is not Protocol.UDP
         for subset in (None, *policy.subsets)
     )
 
 
+class _Callers(NamedTuple):
+    """What all callers of a service have in common, rules aside."""
+
+    connect_timeout: int
+    auto_mtls: bool
+    identities: tuple[SpiffeId, ...]
+
+
 def _upstream(
     service: Service,
     port: Port,
     ruled: tuple[Policy, Subset | None],
-    looked_up: list[Instance] | None,
-    connect_timeout: int,
+    looked_up: list[Ready] | None,
+    callers: _Callers,
 ) -> Upstream:
     policy, subset = ruled
     blocks = effective(policy, port.number, subset)
     pool = _resolve(blocks.connection_pool, ConnectionPool())
     subset_name = subset.name if subset else ""
+    http = _http_version(port.protocol, pool)
+    mesh = _mesh_client(service, port, subset_name, callers, http)
     return Upstream(
         name=names.outbound(service.key.host, port.number, subset_name),
         endpoints=Discovered() if looked_up is None else Resolved(_localities(port, subset, looked_up)),
-        http=_http_version(port.protocol, pool),
-        connect_timeout=pool.connect_timeout or connect_timeout,
+        http=http,
+        connect_timeout=pool.connect_timeout or callers.connect_timeout,
         load_balancer=_balancer(blocks),
         pool=pool,
         outlier=_resolve(blocks.outlier, None),
+        security=_security(blocks, service, mesh, callers, http),
         service=ServiceRef(service.key.host, service.name, service.key.namespace),
         subset=subset_name,
         port=port.number,
         origins=(*_origins(policy, blocks, subset), *((service.origin,) if service.origin else ())),
+    )
+
+
+def _security(
+    blocks: TrafficPolicy, service: Service, mesh: MeshClient, callers: _Callers, http: HttpVersion
+) -> ClientSecurity:
+    """Without a rule mutual TLS with those who have it, among the platform's services: who declares one knows best."""
+    match blocks.tls:
+        case PlainBytes():
+            return NO_TLS
+        case MeshTls(sni=sni, identities=identities):
+            return replace(mesh, sni=sni or mesh.sni, identities=identities or mesh.identities)
+        case ServerTls() as tls:
+            return _originate(tls, service.key.host if http == "none" else "")
+        case Inherit():
+            return Automatic(mesh=mesh) if callers.auto_mtls and not service.key.declared_by else NO_TLS
+        case _:
+            assert_never(blocks.tls)
+
+
+def _mesh_client(service: Service, port: Port, subset: str, callers: _Callers, http: HttpVersion) -> MeshClient:
+    return MeshClient(
+        sni=names.sni(service.key.host, port.number, subset), identities=callers.identities, protocols=_OFFERED[http]
+    )
+
+
+# What is inside has to be known before the first byte: the other side chooses by it how to read on.
+_OFFERED: dict[HttpVersion, tuple[str, ...]] = {
+    "none": MESH_TCP,
+    "http1": ("istio-http/1.1", "istio"),
+    "http2": ("istio-h2", "istio"),
+    "follow": ("istio-http/1.1", "istio-h2", "istio"),
+}
+
+
+def _originate(tls: ServerTls, host: str) -> Originate:
+    """Requests say by themselves which `host` is meant; bytes do not."""
+    return Originate(
+        sni=tls.sni or host.removeprefix("*."),
+        names=tls.names,
+        roots=tls.roots,
+        certificate=tls.certificate,
+        key=tls.key,
+        verify=tls.verify,
     )
 
 
@@ -111,19 +176,37 @@ def load_assignments(inputs: Inputs, namespace: str, key: ServiceKey) -> tuple[L
     )
 
 
-def _ready(inputs: Inputs, key: ServiceKey) -> list[Instance]:
+def _ready(inputs: Inputs, key: ServiceKey) -> list[Ready]:
     found = (inputs.instances.get(instance) for instance in inputs.instances_by_service.get(key))
-    return [i for i in found if i is not None and i.health is Health.HEALTHY]
+    demands = _Demands(inputs)
+    return [(i, demands.of(i)) for i in found if i is not None and i.health is Health.HEALTHY]
 
 
-def _localities(port: Port, subset: Subset | None, ready: list[Instance]) -> tuple[LocalityEndpoints, ...]:
+class _Demands:
+    """Looks each namespace up once."""
+
+    def __init__(self, inputs: Inputs) -> None:
+        self._inputs = inputs
+        self._known: dict[str, Peers] = {}
+
+    def of(self, instance: Instance) -> Peers | None:
+        if instance.identity is None:
+            return None
+        namespace = instance.workload.namespace if instance.workload else instance.key.service.namespace
+        if namespace not in self._known:
+            self._known[namespace] = peers(self._inputs, namespace)
+        return self._known[namespace]
+
+
+def _localities(port: Port, subset: Subset | None, ready: list[Ready]) -> tuple[LocalityEndpoints, ...]:
     groups: dict[Locality, dict[tuple[str, int], Endpoint]] = defaultdict(dict)
-    for instance in ready:
+    for instance, demanded in ready:
         number = instance.port(port.name)
         if number is None or (subset is not None and not instance.labels.select(subset.labels)):
             continue
-        workload = str(instance.workload) if instance.workload else ""
-        endpoint = Endpoint(instance.address, number, instance.weight, "HEALTHY", workload)
+        workload = str(Peer.of(instance.workload, instance.labels)) if instance.workload else ""
+        mutual = demanded is not None and demanded.at(instance.labels, number) != "DISABLE"
+        endpoint = Endpoint(instance.address, number, instance.weight, "HEALTHY", workload, mutual)
         groups[instance.locality].setdefault((instance.address, number), endpoint)
     return tuple(
         LocalityEndpoints(locality, tuple(group.values()), 0, sum(e.weight for e in group.values()))

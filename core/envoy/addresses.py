@@ -1,6 +1,8 @@
 """Addresses of sockets and of listeners without one."""
 
-from envoy.config.core.v3 import address_pb2
+import socket as sockets
+
+from envoy.config.core.v3 import address_pb2, socket_option_pb2
 
 
 def socket(address: str, port: int) -> address_pb2.Address:
@@ -11,3 +13,9 @@ def internal(listener: str) -> address_pb2.Address:
     return address_pb2.Address(
         envoy_internal_address=address_pb2.EnvoyInternalAddress(server_listener_name=listener),
     )
+
+
+def mark(value: int) -> socket_option_pb2.SocketOption:
+    """SO_MARK, by which rules of capture know a connection."""
+    state = socket_option_pb2.SocketOption.STATE_PREBIND
+    return socket_option_pb2.SocketOption(level=sockets.SOL_SOCKET, name=sockets.SO_MARK, int_value=value, state=state)

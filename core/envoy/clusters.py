@@ -1,20 +1,23 @@
 """Upstreams as Envoy clusters."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import assert_never
 
 import msgspec
 from envoy.config.cluster.v3 import cluster_pb2
 from envoy.config.core.v3 import address_pb2, base_pb2
 from envoy.config.endpoint.v3 import endpoint_components_pb2, endpoint_pb2
+from msgspec.structs import replace
 
-from core.envoy import addresses, ads, dns, endpoints, metadata
+from core.envoy import addresses, ads, dns, endpoints, metadata, transport_sockets
 from core.envoy.any import milliseconds, packed
 from core.envoy.filters import dynamic_forward_proxy
 from core.envoy.protocols import http_options
 from core.envoy.resilience import circuit_breakers, connection_options, outlier_detection, panic_below
 from core.envoy.templates import Templates
 from core.ir.traffic import Balance, ConnectionPool, ConsistentHash, Outlier
+from core.model.identity import SpiffeId
+from core.view.security import Automatic, ClientSecurity, MeshClient
 from core.view.upstream import (
     AnyHost,
     Discovered,
@@ -24,6 +27,7 @@ from core.view.upstream import (
     LoadAssignment,
     LocalityEndpoints,
     Nowhere,
+    OriginalDestination,
     Resolved,
     Static,
     Upstream,
@@ -46,12 +50,14 @@ class Shape(msgspec.Struct, frozen=True):
     load_balancer: Balance | ConsistentHash
     pool: ConnectionPool
     outlier: Outlier | None
+    security: ClientSecurity
     port: int
     has_service: bool
 
 
 def taken_apart(upstream: Upstream) -> tuple[Shape, tuple[str, ...]]:
     service, origins = upstream.service, upstream.origins
+    security, secured = _without_texts(upstream.security)
     shape = Shape(
         upstream.endpoints,
         upstream.http,
@@ -59,28 +65,71 @@ def taken_apart(upstream: Upstream) -> tuple[Shape, tuple[str, ...]]:
         upstream.load_balancer,
         upstream.pool,
         upstream.outlier,
+        security,
         upstream.port,
         service is not None,
     )
     config = metadata.path_of(origins[0]) if origins else ""
     named = (service.host, service.name, service.namespace) if service else ()
-    return shape, (upstream.name, upstream.subset, config, *named)
+    return shape, (upstream.name, upstream.subset, config, *secured, *named)
+
+
+def _without_texts(security: ClientSecurity) -> tuple[ClientSecurity, tuple[str, ...]]:
+    match security:
+        case Automatic(mesh=mesh):
+            bare, texts = _bare(mesh)
+            return Automatic(mesh=bare), texts
+        case MeshClient():
+            return _bare(security)
+        case _:
+            return security, ()
+
+
+def _bare(mesh: MeshClient) -> tuple[MeshClient, tuple[str, ...]]:
+    """Most services have one identity, and differ in it."""
+    match mesh.identities:
+        case (SpiffeId(trust_domain, path),):
+            return replace(mesh, sni="", identities=(SpiffeId(trust_domain, ""),)), (mesh.sni, path)
+        case _:
+            return replace(mesh, sni=""), (mesh.sni,)
+
+
+def _with_texts(security: ClientSecurity, texts: Iterator[str]) -> ClientSecurity:
+    match security:
+        case Automatic(mesh=mesh):
+            return Automatic(mesh=_clad(mesh, texts))
+        case MeshClient():
+            return _clad(security, texts)
+        case _:
+            return security
+
+
+def _clad(mesh: MeshClient, texts: Iterator[str]) -> MeshClient:
+    sni = next(texts)
+    match mesh.identities:
+        case (SpiffeId(trust_domain, ""),):
+            return replace(mesh, sni=sni, identities=(SpiffeId(trust_domain, next(texts)),))
+        case _:
+            return replace(mesh, sni=sni)
 
 
 def build(shape: Shape, texts: tuple[str, ...]) -> bytes:
     """The same with protobuf alone."""
-    name, subset, config, *service = texts
+    name, subset, config, *rest = texts
+    remaining = iter(rest)
+    security, service = _with_texts(shape.security, remaining), tuple(remaining)
     cluster = _Cluster(
         name=name,
         connect_timeout=milliseconds(shape.connect_timeout),
         circuit_breakers=circuit_breakers(shape.pool),
-        typed_extension_protocol_options=http_options(shape.http, shape.pool),
+        typed_extension_protocol_options=http_options(shape.http, shape.pool, shape.security),
         upstream_connection_options=connection_options(shape.pool.keep_alive) if shape.pool.keep_alive else None,
         outlier_detection=outlier_detection(shape.outlier) if shape.outlier else None,
         common_lb_config=panic_below(shape.outlier) if shape.outlier else None,
-        metadata=_metadata(service, subset, config, shape.port),
+        metadata=_metadata(service, (name, subset, config), shape),
     )
     cluster.MergeFrom(_located(shape.endpoints, name, shape.load_balancer))
+    cluster.MergeFrom(transport_sockets.client(security))
     return packed(cluster)
 
 
@@ -98,6 +147,8 @@ def _located(where: Endpoints, name: str, balancer: Balance | ConsistentHash) ->
             return _fixed(name, addresses.socket(address, port))
         case Internal(listener):
             return _fixed(name, addresses.internal(listener))
+        case OriginalDestination():
+            return _original_destination(where)
         case AnyHost():
             return _ANY_HOST
         case Nowhere():
@@ -112,7 +163,18 @@ _POLICIES = {
     "ROUND_ROBIN": _Cluster.ROUND_ROBIN,
     "LEAST_REQUEST": _Cluster.LEAST_REQUEST,
     "RANDOM": _Cluster.RANDOM,
+    # Names that are looked up are nothing a connection could have been meant for.
+    "PASSTHROUGH": _Cluster.LEAST_REQUEST,
 }
+
+
+def _original_destination(where: OriginalDestination) -> cluster_pb2.Cluster:
+    cluster = _Cluster(type=_Cluster.ORIGINAL_DST, lb_policy=_Cluster.CLUSTER_PROVIDED)
+    if where.source:
+        cluster.upstream_bind_config.source_address.CopyFrom(addresses.socket(where.source, 0).socket_address)
+    if where.mark:
+        cluster.upstream_bind_config.socket_options.append(addresses.mark(where.mark))
+    return cluster
 
 
 def _discovered(balancer: Balance | ConsistentHash) -> cluster_pb2.Cluster:
@@ -152,11 +214,21 @@ def _fixed(name: str, address: address_pb2.Address) -> cluster_pb2.Cluster:
     return _Cluster(type=_Cluster.STATIC, load_assignment=assignment)
 
 
-def _metadata(service: Sequence[str], subset: str, config: str, port: int) -> base_pb2.Metadata | None:
-    """As Istio: `services`, `default_original_port`, `subset`, `config`; each only where there is something to say."""
+def _metadata(service: Sequence[str], names: tuple[str, str, str], shape: Shape) -> base_pb2.Metadata | None:
+    """As Istio: `services`, `default_original_port`, `subset`, `config`; each only where there is something to say.
+
+    For telemetry, `service` says the same in one text, `unnamed` where calls to no service go (";PassthroughCluster;"),
+    and `mesh` that proxies of the mesh are there.
+    """
+    name, subset, config = names
     fields = {name: metadata.text(value) for name, value in (("config", config), ("subset", subset)) if value}
     if service:
+        fields["service"] = metadata.text(";".join(service))
         fields["services"] = metadata.records(dict(zip(("host", "name", "namespace"), service, strict=True)))
-    if port:
-        fields["default_original_port"] = metadata.count(port)
+    elif isinstance(shape.endpoints, AnyHost | OriginalDestination | Nowhere):
+        fields["unnamed"] = metadata.text(f";{name};")
+    if shape.port:
+        fields["default_original_port"] = metadata.count(shape.port)
+    if isinstance(shape.security, Automatic | MeshClient):
+        fields["mesh"] = metadata.text("true")
     return metadata.metadata(fields) if fields else None

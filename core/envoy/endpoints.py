@@ -10,7 +10,7 @@ from envoy.config.endpoint.v3 import endpoint_components_pb2 as components_pb2
 from envoy.config.endpoint.v3 import endpoint_pb2
 from google.protobuf.any_pb2 import Any
 
-from core.envoy import addresses, metadata, wire
+from core.envoy import addresses, metadata, transport_sockets, wire
 from core.envoy.any import head, number, serialised
 from core.envoy.names import LOAD_ASSIGNMENT
 from core.envoy.templates import Templates
@@ -57,10 +57,11 @@ class Shape(msgspec.Struct, frozen=True):
     port: int
     weight: int
     health: Literal["HEALTHY", "DRAINING"]
+    mutual: bool
 
 
 def taken_apart(endpoint: Endpoint) -> tuple[Shape, tuple[str, ...]]:
-    shape = Shape(endpoint.port, endpoint.weight, endpoint.health)
+    shape = Shape(endpoint.port, endpoint.weight, endpoint.health, endpoint.mutual)
     return shape, (endpoint.address, endpoint.workload)
 
 
@@ -71,9 +72,16 @@ def build(shape: Shape, texts: tuple[str, ...]) -> bytes:
         endpoint=components_pb2.Endpoint(address=addresses.socket(address, shape.port)),
         load_balancing_weight=number(shape.weight),
         health_status=health_check_pb2.HealthStatus.Value(shape.health),
-        metadata=metadata.metadata({"workload": metadata.text(workload)}) if workload else None,
+        metadata=_metadata(workload, shape),
     )
     return wire.field(_Locality.LB_ENDPOINTS_FIELD_NUMBER, serialised(message))
+
+
+def _metadata(workload: str, shape: Shape) -> base_pb2.Metadata | None:
+    found = metadata.metadata({"workload": metadata.text(workload)}) if workload else base_pb2.Metadata()
+    if shape.mutual:
+        found.filter_metadata[transport_sockets.MATCH_KEY].CopyFrom(transport_sockets.MUTUAL)
+    return found if found.filter_metadata else None
 
 
 _TEMPLATES = Templates(build)

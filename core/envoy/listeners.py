@@ -7,11 +7,22 @@ from envoy.config.core.v3 import base_pb2
 from envoy.config.listener.v3 import listener_components_pb2, listener_pb2
 from msgspec.structs import replace
 
-from core.envoy import addresses
-from core.envoy.any import NO, milliseconds, packed
-from core.envoy.filters import http_connection_manager, http_inspector, tcp_proxy
+from core.envoy import addresses, transport_sockets
+from core.envoy.any import NO, YES, milliseconds, packed
+from core.envoy.filters import http_connection_manager, original_dst, set_filter_state, tcp_proxy
+from core.envoy.inspection import inspectors, match
 from core.envoy.templates import Templates
-from core.view.listener import Bind, FilterChain, HttpChain, InProcess, Listener, NamedRoutes, Socket, TcpChain
+from core.view.listener import (
+    Bind,
+    Captured,
+    FilterChain,
+    HttpChain,
+    InProcess,
+    Listener,
+    NamedRoutes,
+    Socket,
+    TcpChain,
+)
 from core.view.route import WeightedUpstream
 
 _Listener = listener_pb2.Listener
@@ -25,8 +36,8 @@ def encode(listener: Listener) -> bytes:
 def taken_apart(listener: Listener) -> tuple[Listener, tuple[str, ...]]:
     """The listener without the texts in which those of many services differ, and these texts."""
     bind, address = listener.bind, ""
-    if isinstance(bind, Socket):
-        bind, address = Socket("", bind.port), bind.address
+    if isinstance(bind, Socket | Captured):
+        bind, address = replace(bind, address=""), bind.address
     chains = [_without_texts(chain.serve) for chain in listener.chains]
     shape = replace(
         listener,
@@ -41,7 +52,7 @@ def put_together(shape: Listener, texts: tuple[str, ...]) -> Listener:
     """The opposite of `taken_apart`."""
     name, address, *rest = texts
     remaining = iter(rest)
-    bind = Socket(address, shape.bind.port) if isinstance(shape.bind, Socket) else shape.bind
+    bind = replace(shape.bind, address=address) if isinstance(shape.bind, Socket | Captured) else shape.bind
     chains = tuple(replace(chain, serve=_with_texts(chain.serve, remaining)) for chain in shape.chains)
     return replace(shape, name=name, bind=bind, chains=chains)
 
@@ -77,8 +88,10 @@ def build(shape: Listener, texts: tuple[str, ...]) -> bytes:
     message.name = listener.name
     message.traffic_direction = base_pb2.TrafficDirection.Value(listener.direction.upper())
     message.filter_chains.extend(_chain(chain, listener) for chain in listener.chains)
-    if any(chain.sniffed == "http" for chain in listener.chains):
-        message.MergeFrom(_inspected(listener.sniff_timeout))
+    if listener.original:
+        message.MergeFrom(_redirected(listener))
+    if looking := inspectors(chain.match for chain in listener.chains):
+        message.MergeFrom(_inspected(looking, listener.sniff_timeout))
     return packed(message)
 
 
@@ -91,16 +104,30 @@ def _bound(bind: Bind) -> listener_pb2.Listener:
             # With port reuse two proxies could bind one address, and the kernel would share its connections out
             # between them without a word; without it the second one is refused and says so.
             return _Listener(address=addresses.socket(address, port), enable_reuse_port=NO)
+        case Captured(address, port):
+            return _Listener(address=addresses.socket(address, port), bind_to_port=NO)
         case InProcess():
             return _Listener(internal_listener=_Listener.InternalListenerConfig())
         case _:
             assert_never(bind)
 
 
-def _inspected(timeout: int) -> listener_pb2.Listener:
-    """Who has said nothing when the time is up is not an HTTP client; 0 waits for ever."""
+def _redirected(listener: Listener) -> listener_pb2.Listener:
+    """Inbound, no other listener takes over: it would be one of those that stand for calls from here."""
+    message = _Listener(listener_filters=[original_dst.FILTER])
+    if listener.direction == "outbound":
+        message.use_original_dst.CopyFrom(YES)
+    elif listener.transparent:
+        message.listener_filters.append(original_dst.keep_source(listener.mark))
+    if listener.transparent:
+        message.transparent.CopyFrom(YES)
+    return message
+
+
+def _inspected(looking: list[listener_components_pb2.ListenerFilter], timeout: int) -> listener_pb2.Listener:
+    """Who has said nothing when the time is up speaks neither TLS nor HTTP; 0 waits for ever."""
     return _Listener(
-        listener_filters=[http_inspector.FILTER],
+        listener_filters=looking,
         listener_filters_timeout=milliseconds(timeout),
         continue_on_listener_filters_timeout=True,
     )
@@ -109,16 +136,19 @@ def _inspected(timeout: int) -> listener_pb2.Listener:
 def _chain(chain: FilterChain, listener: Listener) -> listener_components_pb2.FilterChain:
     return listener_components_pb2.FilterChain(
         name=chain.name,
-        filter_chain_match=http_inspector.HTTP if chain.sniffed == "http" else None,
-        filters=[_filter(chain.serve, listener)],
+        filter_chain_match=match(chain.match),
+        transport_socket=transport_sockets.server(chain.security),
+        filters=_filters(chain, listener),
     )
 
 
-def _filter(serve: HttpChain | TcpChain, listener: Listener) -> listener_components_pb2.Filter:
-    match serve:
+def _filters(chain: FilterChain, listener: Listener) -> list[listener_components_pb2.Filter]:
+    direction, log = listener.direction, listener.access_log
+    match serve := chain.serve:
         case HttpChain():
-            return http_connection_manager.network_filter(serve, listener.direction, listener.access_log_file)
-        case TcpChain():
-            return tcp_proxy.network_filter(serve, listener.access_log_file)
+            return [http_connection_manager.network_filter(serve, direction, chain.security, log)]
+        case TcpChain(protocols=protocols):
+            before = [set_filter_state.offering(protocols)] if protocols else []
+            return [*before, tcp_proxy.network_filter(serve, direction, chain.security, log)]
         case _:
             assert_never(serve)

@@ -10,6 +10,7 @@ from google.protobuf.any_pb2 import Any
 
 from core.envoy.any import milliseconds, number, typed
 from core.ir.traffic import ConnectionPool
+from core.view.security import ClientSecurity, Originate
 from core.view.upstream import HttpVersion
 
 _KEY = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
@@ -18,11 +19,13 @@ _HTTP1 = protocol_pb2.Http1ProtocolOptions()
 
 
 @lru_cache(maxsize=256)
-def http_options(version: HttpVersion, pool: ConnectionPool) -> Mapping[str, Any]:
+def http_options(version: HttpVersion, pool: ConnectionPool, security: ClientSecurity) -> Mapping[str, Any]:
     """`typed_extension_protocol_options` of a cluster; empty where no HTTP is spoken."""
     if version == "none":
         return {}
     options = _CHOICES[version](_http2(pool))
+    if isinstance(security, Originate) and not security.sni:
+        options.upstream_http_protocol_options.CopyFrom(_named_by_request(security))
     if _has_limits(pool):
         options.common_http_protocol_options.CopyFrom(_limits(pool))
     return {_KEY: typed(options)}
@@ -51,6 +54,12 @@ _CHOICES: dict[HttpVersion, Callable[[protocol_pb2.Http2ProtocolOptions], _Optio
 def _http2(pool: ConnectionPool) -> protocol_pb2.Http2ProtocolOptions:
     streams = number(pool.max_concurrent_streams) if pool.max_concurrent_streams else None
     return protocol_pb2.Http2ProtocolOptions(max_concurrent_streams=streams)
+
+
+def _named_by_request(security: Originate) -> protocol_pb2.UpstreamHttpProtocolOptions:
+    return protocol_pb2.UpstreamHttpProtocolOptions(
+        auto_sni=True, auto_san_validation=security.verify and not security.names
+    )
 
 
 def _has_limits(pool: ConnectionPool) -> bool:

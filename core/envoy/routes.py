@@ -23,19 +23,26 @@ _Configuration = route_pb2.RouteConfiguration
 def encode(configuration: RouteConfiguration) -> bytes:
     """An `Any` of `envoy.config.route.v3.RouteConfiguration`."""
     chunks = virtual_hosts(configuration)
-    return wire.Rope(*wrap(configuration.name, chunks, sum(map(len, chunks)))).join()
+    settings = ANY_PORT_SETTINGS if configuration.any_port else SETTINGS
+    return wire.Rope(*wrap(configuration.name, chunks, sum(map(len, chunks)), settings=settings)).join()
 
 
-def wrap(name: str, chunks: Sequence[bytes | wire.Rope], size: int) -> tuple[bytes | wire.Rope, ...]:
-    """The same as a rope, of virtual hosts that are bytes already and `size` bytes together."""
+def wrap(
+    name: str, chunks: Sequence[bytes | wire.Rope], size: int, *, settings: bytes = b""
+) -> tuple[bytes | wire.Rope, ...]:
+    """The same as a rope, of virtual hosts that are bytes already and `size` bytes together.
+
+    `settings` are the other fields, b"" the ordinary ones.
+    """
+    settings = settings or SETTINGS
     first = wire.text(_Configuration.NAME_FIELD_NUMBER, name)
-    prefix = head(ROUTE_CONFIGURATION, len(first) + size + len(_SETTINGS)) + first
-    return (prefix, *chunks, _SETTINGS)
+    prefix = head(ROUTE_CONFIGURATION, len(first) + size + len(settings)) + first
+    return (prefix, *chunks, settings)
 
 
 def inline(configuration: RouteConfiguration) -> route_pb2.RouteConfiguration:
     """As a message, for the listener that holds it: those are inbound, and the caller's proxy counts the attempts."""
-    body = b"".join(virtual_hosts(configuration)) + _SETTINGS
+    body = b"".join(virtual_hosts(configuration)) + SETTINGS
     message = _Configuration.FromString(body)
     message.name = configuration.name
     for host in message.virtual_hosts:
@@ -61,13 +68,14 @@ def encode_routes(routes: Sequence[Route]) -> bytes:
     return b"".join([_TEMPLATES.render(*taken_apart(route)) for route in routes])
 
 
-_SETTINGS = serialised(
+SETTINGS = serialised(
     _Configuration(
         # A route may name a cluster that is not there: then its requests get 503 NC, and no other route suffers.
         validate_clusters=NO,
         max_direct_response_body_size_bytes=number(1 << 20),
     )
 )
+ANY_PORT_SETTINGS = SETTINGS + serialised(_Configuration(ignore_port_in_host_matching=True))
 _HOST_SETTINGS = serialised(_VirtualHost(include_request_attempt_count=True))
 
 

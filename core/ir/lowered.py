@@ -4,10 +4,12 @@ import msgspec
 
 from core.diagnostics import Diagnostic
 from core.ir.declared import Declaration
+from core.ir.gateway import GatewayRule
 from core.ir.routing import RouteRule
+from core.ir.security import PeerRule
 from core.ir.traffic import DestinationPolicy
 
-Rule = RouteRule | DestinationPolicy | Declaration
+Rule = RouteRule | DestinationPolicy | Declaration | GatewayRule | PeerRule
 """Everything a document may be lowered to."""
 
 

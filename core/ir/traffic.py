@@ -4,6 +4,7 @@ from typing import Literal
 
 import msgspec
 
+from core.ir.security import ClientTls
 from core.ir.values import INHERIT, Inherit
 from core.model.config import Origin
 from core.model.labels import NO_LABELS, Labels
@@ -96,6 +97,7 @@ class TrafficPolicy(msgspec.Struct, frozen=True, kw_only=True):
     load_balancer: LoadBalancer | Inherit = INHERIT
     connection_pool: ConnectionPool | Inherit = INHERIT
     outlier: Outlier | Inherit = INHERIT
+    tls: ClientTls | Inherit = INHERIT
 
 
 INHERIT_ALL = TrafficPolicy()

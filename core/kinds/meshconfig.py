@@ -7,12 +7,12 @@ import msgspec
 
 from core.diagnostics import Diagnostic, Severity
 from core.ir.lowered import Lowered
-from core.kinds import names, scalars
+from core.kinds import log_format, names, scalars
 from core.kinds.findings import Context
 from core.kinds.kind import Kind, Spec
 from core.kinds.schema import read
 from core.model.config import ConfigKey, Document, Origin
-from core.model.mesh import Mesh, OutboundMode
+from core.model.mesh import AccessLog, Mesh, OutboundMode
 
 GROUP = "mesh.istio.io"
 DEFAULTS = Mesh()
@@ -33,13 +33,16 @@ class MeshConfigSpec(Spec, frozen=True):
     outbound_traffic_policy: OutboundTrafficPolicySpec | None = None
     connect_timeout: str | None = None
     access_log_file: str = ""
+    access_log_encoding: Literal["TEXT", "JSON"] = "TEXT"
+    access_log_format: str = ""
+    enable_auto_mtls: bool = True
 
     later: ClassVar[Mapping[str, Severity]] = dict.fromkeys(
         (
-            "accessLogFormat", "accessLogEncoding", "ca", "caCertificates", "certificates", "configSources",
+            "ca", "caCertificates", "certificates", "configSources",
             "defaultConfig", "defaultDestinationRuleExportTo", "defaultHttpRetryPolicy",
             "defaultInboundHttpRetryPolicy", "defaultProviders", "defaultServiceExportTo", "defaultTrafficPolicy",
-            "defaultVirtualServiceExportTo", "discoverySelectors", "dnsRefreshRate", "enableAutoMtls",
+            "defaultVirtualServiceExportTo", "discoverySelectors", "dnsRefreshRate",
             "enablePrometheusMerge", "enableTracing", "extensionProviders", "h2UpgradePolicy", "hboneIdleTimeout",
             "inboundClusterStatName", "inboundTrafficPolicy", "ingressClass", "ingressControllerMode",
             "ingressSelector", "ingressService", "localityLbSetting", "meshMTLS", "outboundClusterStatName",
@@ -100,14 +103,20 @@ def _mesh(context: Context, spec: MeshConfigSpec) -> Mesh:
         connect_timeout=DEFAULTS.connect_timeout
         if timeout is None
         else scalars.duration(context, timeout, at.at("connectTimeout")),
-        access_log_file=_access_log(context, spec.access_log_file, at.at("accessLogFile")),
+        access_log=_access_log(context, spec),
+        auto_mtls=spec.enable_auto_mtls,
     )
 
 
-def _access_log(context: Context, text: str, at: Origin) -> str:
-    if text and not text.startswith("/"):
-        context.error(at, f"accessLogFile {text[:80]!r} is not an absolute path", fix="for example /dev/stdout")
-    return text
+def _access_log(context: Context, spec: MeshConfigSpec) -> AccessLog:
+    file, at = spec.access_log_file, context.root
+    if file and not file.startswith("/"):
+        fix = "for example /dev/stdout"
+        context.error(at.at("accessLogFile"), f"accessLogFile {file[:80]!r} is not an absolute path", fix=fix)
+    message, fix = log_format.problem(spec.access_log_format, spec.access_log_encoding)
+    if message:
+        context.error(at.at("accessLogFormat"), f"accessLogFormat: {message}", fix=fix)
+    return AccessLog(file=file, encoding=spec.access_log_encoding, format=spec.access_log_format)
 
 
 KIND = Kind(

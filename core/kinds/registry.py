@@ -7,14 +7,17 @@ from core.ir.lowered import Lowered
 from core.kinds import meshconfig
 from core.kinds.findings import UNKNOWN_KIND
 from core.kinds.kind import Kind
-from core.kinds.networking import destinationrule, serviceentry, virtualservice
+from core.kinds.networking import destinationrule, gateway, serviceentry, virtualservice
+from core.kinds.security import peerauthentication
 from core.model.config import Document, Origin
 from core.model.mesh import Mesh
 
 KINDS: tuple[Kind, ...] = (
     virtualservice.KIND,
+    gateway.KIND,
     destinationrule.KIND,
     serviceentry.KIND,
+    peerauthentication.KIND,
     meshconfig.KIND,
 )
 

@@ -1,9 +1,18 @@
 """Puts a Manager together. The only place of this process that knows every part."""
 
+import time
+
 from dependency_injector import containers, providers
 
 from core.manager.api.application import ConfigApi
+from core.manager.ca.attest import Credentials, JoinTokens, Members
+from core.manager.ca.composition import age, authority, listen, own
+from core.manager.ca.doors import Doors
+from core.manager.ca.identities import Identities
+from core.manager.ca.issuer import Issuer
+from core.manager.ca.minting import Minting
 from core.manager.manager import Manager, Parts
+from core.manager.paths import identity_directory
 from core.manager.proxies import Proxies
 from core.manager.pusher import Pusher
 from core.manager.quarantine import Quarantine
@@ -19,14 +28,33 @@ class ManagerContainer(containers.DeclarativeContainer):
     settings = providers.Dependency(instance_of=Settings)
     platform = providers.Dependency(instance_of=Platform)
 
-    server = providers.Singleton(Server)
+    server = providers.Singleton(Server, age=providers.Singleton(age, settings))
     world = providers.Singleton(World)
     pusher = providers.Singleton(Pusher, world)
     quarantine = providers.Singleton(Quarantine, pusher)
     proxies = providers.Singleton(
         Proxies, server, pusher, state=settings.provided.state, on_blame=quarantine.provided.blame
     )
-    parts = providers.Singleton(Parts, world=world, pusher=pusher, proxies=proxies, quarantine=quarantine)
+
+    members = providers.Singleton(Members, settings=world.provided.mesh, workload=world.provided.inputs.workloads.get)
+    authority = providers.Singleton(authority, settings, clock=providers.Object(time.time))
+    tokens = providers.Singleton(JoinTokens, providers.Singleton(identity_directory, settings.provided.state), members)
+    credentials = providers.Singleton(Credentials, tokens, platform.provided.attestor)
+    issuer = providers.Singleton(Issuer, authority, credentials, members)
+    identities = providers.Singleton(Identities, issuer, state=settings.provided.state)
+    doors = providers.Singleton(
+        Doors,
+        issuer,
+        providers.Singleton(own, settings, authority, members.provided.manager),
+        members,
+        streams=server,
+        listen=providers.Singleton(listen, settings),
+    )
+    minting = providers.Singleton(Minting, tokens, members, authority, doors)
+
+    parts = providers.Singleton(
+        Parts, world=world, pusher=pusher, proxies=proxies, quarantine=quarantine, identities=identities
+    )
     manager = providers.Singleton(Manager, parts, platform=platform, coalesce=settings.provided.coalesce)
     api = providers.Singleton(
         ConfigApi,

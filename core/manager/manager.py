@@ -12,6 +12,7 @@ import msgspec
 
 from core.diagnostics import Diagnostic
 from core.errors import Misconfigured, NotFound, Unavailable
+from core.manager.ca.identities import Identities
 from core.manager.proxies import Proxies
 from core.manager.pusher import Pusher
 from core.manager.quarantine import Quarantine
@@ -33,6 +34,7 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     pusher: Pusher
     proxies: Proxies
     quarantine: Quarantine
+    identities: Identities
 
 
 class Manager:
@@ -48,7 +50,8 @@ class Manager:
         self._parts = parts
         self._coalesce = coalesce
         self._dirty = asyncio.Event()
-        self._unsynced = 2
+        self._secrets = platform.secrets
+        self._unsynced = 2 if platform.secrets is None else 3
         self._workloads: set[WorkloadKey] = set()
         self._pushed = asyncio.Event()
         self._findings: dict[ConfigKey, None] = {}
@@ -67,6 +70,8 @@ class Manager:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._follow(self._registry.watch()), name="registry")
             tasks.create_task(self._follow(self._store.watch()), name="config")
+            if self._secrets is not None:
+                tasks.create_task(self._follow(self._secrets.watch()), name="secrets")
             tasks.create_task(self._push(), name="push")
             tasks.create_task(self._report(), name="report")
             tasks.create_task(self._parts.quarantine.try_suspects(self), name="quarantine")
@@ -127,6 +132,7 @@ class Manager:
             self._dirty.clear()
             self._parts.pusher.settle()
             self._parts.world.settled(self._parts.pusher.generation)
+            await self._parts.identities.serve(self._workloads)
             await self._parts.proxies.serve(self._workloads)
             self.ready.set()
             if self.idle:

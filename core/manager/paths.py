@@ -9,12 +9,34 @@ _LONGEST_NAME = 40
 
 
 def xds_socket(state: Path, key: WorkloadKey) -> Path:
-    """The socket on which only this workload's proxy is served; who may open it is who may enter the directory.
+    """The socket on which only this workload's proxy is served; who may open it is who may enter the directory."""
+    return state / "xds" / _short(key)
 
-    Long names are shortened with a hash, because the path of a unix socket has to fit into 107 bytes.
-    """
+
+def ca_socket(state: Path, key: WorkloadKey) -> Path:
+    """The socket on which only this workload's agent gets certificates (HTTP)."""
+    return state / "ca" / _short(key)
+
+
+def identity_directory(state: Path) -> Path:
+    """Where the root of trust is kept, and what join tokens are signed with and were used up."""
+    return state / "identity"
+
+
+def _short(key: WorkloadKey) -> str:
+    """Long names are shortened with a hash, because the path of a unix socket has to fit into 107 bytes."""
     name = str(key)
     if len(name) > _LONGEST_NAME:
         digest = hashlib.sha256(name.encode()).hexdigest()[:12]
         name = f"{name[: _LONGEST_NAME - 13]}-{digest}"
-    return state / "xds" / name
+    return name
+
+
+def agent_directory(state: Path, key: WorkloadKey) -> Path:
+    """Where the agent of a workload on this machine keeps its files, Envoy's certificate among them."""
+    return state / "proxies" / _short(key)
+
+
+def agent_socket(state: Path, key: WorkloadKey) -> Path:
+    """The unix socket on which that agent tells how it and its application are, and their metrics (HTTP)."""
+    return agent_directory(state, key) / "agent.sock"

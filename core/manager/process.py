@@ -27,15 +27,19 @@ async def running(settings: Settings) -> AsyncIterator[ManagerContainer]:
 async def serving(settings: Settings, platform: Platform) -> AsyncIterator[ManagerContainer]:
     """The same on a platform that somebody else opened, and closes."""
     container = ManagerContainer(settings=settings, platform=platform)
-    manager, server = container.manager(), container.server()
+    manager, server, doors = container.manager(), container.server(), container.doors()
     async with asyncio.TaskGroup() as tasks:
         work = tasks.create_task(manager.run(), name="manager")
         try:
             await _either(work, manager.ready)
-            async with serve(container.api().application(), settings.state / SOCKET):
+            await doors.open(container.proxies().open)
+            api = container.api().application(*container.minting().routes())
+            async with serve(api, settings.state / SOCKET):
                 yield container
         finally:
             work.cancel()
+            await doors.close()
+            await container.identities().close()
             await server.close()
 
 

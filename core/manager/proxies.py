@@ -48,12 +48,14 @@ class Proxies:
         (self._state / "xds").mkdir(mode=0o700, parents=True, exist_ok=True)
         for key in workloads - self._sockets.keys():
             socket = xds_socket(self._state, key)
-            self._sockets[key] = await self._server.listen(socket, partial(self._open, key))
+            self._sockets[key] = await self._server.listen(socket, partial(self.open, key))
         for key in self._sockets.keys() - workloads:
             await self._server.close(self._sockets.pop(key).path)
-            self._streams.pop(key, None)
+            if gone := self._streams.pop(key, None):
+                self._server.hang_up(gone[1])
 
-    def _open(self, key: WorkloadKey, node: Node, dialect: Dialect) -> Stream:
+    def open(self, key: WorkloadKey, node: Node, dialect: Dialect) -> Stream:
+        """A stream for whoever is known to be this workload. Raises `Denied` when it says it is another."""
         claimed = workload_of_node(node.id)
         if claimed != key:
             raise Denied(f"this socket is for {key}, but the proxy says it is {node.id!r}", fix="use its own socket")
@@ -84,7 +86,7 @@ class Proxies:
         return [stream.status().delivered for _, (_, stream, _) in self._live()]
 
     def _live(self) -> list[tuple[WorkloadKey, Connection]]:
-        connected = {stream for socket in self._sockets.values() for _, stream in socket.streams}
+        connected = self._server.streams()
         return [(key, connection) for key, connection in self._streams.items() if connection[1] in connected]
 
     # -- refusals ------------------------------------------------------------------------------------------------------
@@ -112,7 +114,7 @@ class Proxies:
             type=event.type,
             resource=resource.name,
             reason=event.message,
-            suspects=suspects(resource, event.held),
+            suspects=suspects(resource, event.held, reason=event.message),
         )
         self._blames[key, event.type, resource.name] = blame
         self._on_blame(blame)

@@ -50,6 +50,7 @@ class Pusher:
         self._declared: dict[ConfigKey, tuple[ServiceKey, ...]] = {}
         self._pending: dict[Root[object], tuple[object, object]] = {}
         self._ports: set[int] = set()
+        self._open_ports: set[int] = set()
         self._labels: frozenset[str] = frozenset()
         self.generation = 0
 
@@ -78,7 +79,7 @@ class Pusher:
             self._fill(own, ports=())
         if scope not in self._scopes:
             self._scopes[scope] = ScopeAssembly(self._world.inputs, scope)
-            self._fill(self._scopes[scope], ports=tuple(self._ports))
+            self._fill(self._scopes[scope], ports=tuple(self._ports_of(scope)))
         return self._scopes[scope].group, own.group
 
     def _fill(self, assembly: Assembly, *, ports: tuple[int, ...]) -> None:
@@ -155,13 +156,21 @@ class Pusher:
             act(assembly, part)
 
     def _follow_ports(self) -> None:
-        ports = set(self._world.http_ports)
-        for assembly in self._scopes.values() if ports != self._ports else ():
-            for port in ports - self._ports:
+        ports, open_ports = set(self._world.http_ports), set(self._world.open_ports)
+        if (ports, open_ports) == (self._ports, self._open_ports):
+            return
+        before = {assembly: self._ports_of(scope) for scope, assembly in self._scopes.items()}
+        self._ports, self._open_ports = ports, open_ports
+        for assembly, old in before.items():
+            new = self._ports_of(assembly.scope)
+            for port in new - old:
                 self._keep(assembly, port)
-            for port in self._ports - ports:
+            for port in old - new:
                 self._release(assembly, port)
-        self._ports = ports
+
+    def _ports_of(self, scope: Scope) -> set[int]:
+        """The ports with a route configuration of their own: those of HTTP, and where it may have to be told apart."""
+        return self._ports | self._open_ports if scope.capture == "redirect" else self._ports
 
     def _follow_labels(self) -> None:
         """Where rules ask for other labels than before, proxies whose scope changes come back for their new groups."""

@@ -63,8 +63,17 @@ class Blame(msgspec.Struct, frozen=True):
         return Refusal(type=short_name(self.type), resource=self.resource, reason=self.reason, origin=origin)
 
 
-def suspects(refused: Resource, held: Resource | None) -> tuple[ConfigKey, ...]:
-    """The documents of `refused` that are not in `held`, or not like that; none when it is not about documents."""
+_NO_SOCKET = "cannot bind '"
+"""Envoy's words for an address that it could not have: somebody else has it, or the machine does not."""
+
+
+def suspects(refused: Resource, held: Resource | None, *, reason: str = "") -> tuple[ConfigKey, ...]:
+    """The documents of `refused` that are not in `held`, or not like that; none when it is not about documents.
+
+    A document that wants a port is not to blame for who holds it: to revert it would take its other ports as well.
+    """
+    if _NO_SOCKET in reason:
+        return ()
     known = frozenset(held.origins) if held is not None else frozenset()
     fresh = (origin for origin in refused.origins if origin not in known)
     return tuple(dict.fromkeys(origin.document for origin in fresh if isinstance(origin, Contribution)))

@@ -10,6 +10,7 @@ from hashlib import blake2b
 import msgspec
 
 from core.compiler import names
+from core.compiler.captured import outbound_capture
 from core.compiler.hosts import hosts_at, other_hosts, service_host
 from core.compiler.inbound import inbound_listeners, inbound_upstreams
 from core.compiler.inputs import ANY_PORT, Inputs, Path
@@ -23,7 +24,7 @@ from core.compiler.outbound import (
     virtual_listeners,
 )
 from core.compiler.precedence import service_for
-from core.compiler.scope import Scope
+from core.compiler.scope import CaptureMode, Scope
 from core.compiler.upstreams import load_assignments, upstreams
 from core.envoy import clusters, endpoints, listeners, routes, wire
 from core.envoy.wire import Rope
@@ -40,11 +41,11 @@ from core.view.upstream import LoadAssignment, Upstream
 Resources = tuple[Resource, ...]
 
 
-def _version(body: bytes) -> str:
+def version_of(body: bytes) -> str:
     return blake2b(body, digest_size=8).hexdigest()
 
 
-def _contributions(origins: Iterable[Origin], digest: bytes) -> tuple[Contribution, ...]:
+def contributions(origins: Iterable[Origin], digest: bytes) -> tuple[Contribution, ...]:
     return tuple(Contribution(key, digest) for key in dict.fromkeys(origin.config for origin in origins))
 
 
@@ -54,8 +55,8 @@ def _contributions(origins: Iterable[Origin], digest: bytes) -> tuple[Contributi
 @derived
 def cluster(inputs: Inputs, upstream: Upstream) -> Resource:
     body = clusters.encode(upstream)
-    version = _version(body)
-    return Resource(upstream.name, version, body, _contributions(upstream.origins, version.encode()))
+    version = version_of(body)
+    return Resource(upstream.name, version, body, contributions(upstream.origins, version.encode()))
 
 
 @derived
@@ -69,8 +70,8 @@ def service_clusters(inputs: Inputs, namespace: str, key: ServiceKey) -> Resourc
 
 
 @derived
-def fixed_clusters(inputs: Inputs) -> Resources:
-    return tuple(cluster(inputs, upstream) for upstream in fixed_upstreams(inputs))
+def fixed_clusters(inputs: Inputs, capture: CaptureMode) -> Resources:
+    return tuple(cluster(inputs, upstream) for upstream in fixed_upstreams(inputs, capture))
 
 
 @derived
@@ -89,7 +90,7 @@ def inbound_clusters(inputs: Inputs, key: WorkloadKey) -> Resources:
 @derived
 def assignment(inputs: Inputs, value: LoadAssignment) -> Resource:
     body = endpoints.encode(value)
-    return Resource(name=value.name, version=_version(body), body=body)
+    return Resource(name=value.name, version=version_of(body), body=body)
 
 
 @derived
@@ -106,7 +107,7 @@ def service_endpoints(inputs: Inputs, namespace: str, key: ServiceKey) -> Resour
 @derived
 def listener(inputs: Inputs, value: Listener) -> Resource:
     body = listeners.encode(value)
-    return Resource(name=value.name, version=_version(body), body=body)
+    return Resource(name=value.name, version=version_of(body), body=body)
 
 
 @derived
@@ -124,8 +125,8 @@ def tunnel_listeners(inputs: Inputs, port: int) -> Resources:
 
 @derived
 def workload_listeners(inputs: Inputs, key: WorkloadKey) -> Resources:
-    proxy = forward_proxy(inputs, key)
-    found = (*inbound_listeners(inputs, key), *((proxy,) if proxy is not None else ()))
+    outbound = (forward_proxy(inputs, key), outbound_capture(inputs, key))
+    found = (*inbound_listeners(inputs, key), *(each for each in outbound if each is not None))
     return tuple(listener(inputs, value) for value in found)
 
 
@@ -138,7 +139,7 @@ def workload_service_listeners(inputs: Inputs, key: WorkloadKey, service: Servic
 
 
 class Part(msgspec.Struct, frozen=True, eq=False):
-    """Encoded virtual hosts, or a rope of such parts. Equal digests are equal content: bodies are never compared."""
+    """Encoded fields, or a rope of such parts. Equal digests are equal content: bodies are never compared."""
 
     body: bytes | Rope
     digest: bytes
@@ -154,12 +155,17 @@ class Part(msgspec.Struct, frozen=True, eq=False):
 def _leaf_part(inputs: Inputs, virtual_hosts: Iterable[VirtualHost]) -> Part:
     found = tuple(virtual_hosts)
     body = b"".join(_virtual_host(inputs, each) for each in found)
-    origins = (each.origin for virtual_host in found for each in virtual_host.routes if each.origin is not None)
+    return leaf(body, (each.origin for host in found for each in host.routes if each.origin is not None))
+
+
+def leaf(body: bytes, origins: Iterable[Origin]) -> Part:
+    """Encoded fields, and the documents behind them."""
     digest = _digest(body)
-    return Part(body, digest, _contributions(origins, digest))
+    return Part(body, digest, contributions(origins, digest))
 
 
-def _joined(parts: Iterable[Part]) -> Part:
+def joined(parts: Iterable[Part]) -> Part:
+    """The parts one after the other, by reference."""
     found = tuple(parts)
     origins = tuple(origin for part in found for origin in part.origins)
     return Part(Rope(*(part.body for part in found)), _digest(b"".join(part.digest for part in found)), origins)
@@ -189,7 +195,7 @@ def hosts_part(inputs: Inputs, scope: Scope, path: Path) -> Part:
     """All virtual hosts at and below a place in the directory of hosts."""
     directory = inputs.http_hosts
     below = [hosts_part(inputs, scope, branch) for branch in directory.branches(path)]
-    return _joined([*below, *(host_part(inputs, scope, host, path[0]) for host in directory.hosts(path))])
+    return joined([*below, *(host_part(inputs, scope, host, path[0]) for host in directory.hosts(path))])
 
 
 @derived
@@ -197,7 +203,7 @@ def port_routes(inputs: Inputs, scope: Scope, port: int) -> Resources:
     """The route configuration `<port>`, or `http_proxy` for `ANY_PORT`."""
     others = _leaf_part(inputs, (other_hosts(inputs, port),))
     name = names.FORWARD_PROXY_ROUTES if port == ANY_PORT else str(port)
-    return (_route_configuration(name, _joined((hosts_part(inputs, scope, (port,)), others))),)
+    return (_route_configuration(name, joined((hosts_part(inputs, scope, (port,)), others))),)
 
 
 @derived
@@ -208,14 +214,20 @@ def service_routes(inputs: Inputs, scope: Scope, key: ServiceKey) -> Resources:
         return ()
     ports = (port for port in service.ports if scope.virtual or port.protocol is Protocol.AUTO)
     found = (service_host(inputs, scope, key.host, port.number) for port in ports)
-    return tuple(_small_configuration(inputs, value) for value in found if value is not None)
+    return tuple(small_configuration(inputs, value) for value in found if value is not None)
 
 
-def _small_configuration(inputs: Inputs, value: RouteConfiguration) -> Resource:
-    return _route_configuration(value.name, _leaf_part(inputs, value.virtual_hosts))
+def small_configuration(inputs: Inputs, value: RouteConfiguration) -> Resource:
+    """One that changes as a whole."""
+    settings = routes.ANY_PORT_SETTINGS if value.any_port else routes.SETTINGS
+    return _route_configuration(value.name, _leaf_part(inputs, value.virtual_hosts), settings=settings)
 
 
-def _route_configuration(name: str, part: Part) -> Resource:
-    version = _version(name.encode() + part.digest)
-    body = Rope(*routes.wrap(name, (part.body,), wire.size(part.body)))
-    return Resource(name=name, version=version, body=body, origins=part.origins)
+def _route_configuration(name: str, part: Part, *, settings: bytes = routes.SETTINGS) -> Resource:
+    body = Rope(*routes.wrap(name, (part.body,), wire.size(part.body), settings=settings))
+    return versioned(name, part, name=name, body=body)
+
+
+def versioned(settings: str, part: Part, *, name: str, body: Rope) -> Resource:
+    """A resource that consists of `part` and of what `settings` tells; its bytes need not be joined to compare it."""
+    return Resource(name=name, version=version_of(settings.encode() + part.digest), body=body, origins=part.origins)

@@ -10,7 +10,7 @@ from typing import cast
 from core.compiler.inputs import ANY_PORT, Inputs
 from core.compiler.scope import Scope
 from core.incremental import ABSENT, Failed, Root
-from core.manager import resources
+from core.manager import captured, gateways, resources
 from core.manager.resources import Resources
 from core.manager.xds.group import Group
 from core.manager.xds.resource import ResourceType
@@ -78,19 +78,52 @@ class ScopeAssembly(Assembly):
         self.scope = scope
 
     def rules(self, part: Hashable) -> Iterator[Rule]:
-        scope, namespace = self.scope, self.scope.namespace
         if part is None:
-            yield ResourceType.CLUSTER, resources.fixed_clusters, ()
-            yield ResourceType.ROUTES, resources.port_routes, (scope, ANY_PORT)
+            yield ResourceType.CLUSTER, resources.fixed_clusters, (self.scope.capture,)
+        match self.scope.capture:
+            case "none":
+                yield from (*self._routes(part), *self._tunnelled(part))
+            case "redirect":
+                yield from (*self._routes(part), *self._redirected(part))
+            case "gateway":
+                yield from self._called(part)
+
+    def _routes(self, part: Hashable) -> Iterator[Rule]:
+        """Of sidecars, however captured."""
+        if isinstance(part, ServiceKey):
+            yield ResourceType.ROUTES, resources.service_routes, (self.scope, part)
+        elif part is not None:
+            yield ResourceType.ROUTES, resources.port_routes, (self.scope, part)
+
+    def _called(self, part: Hashable) -> Iterator[Rule]:
+        """What gateways need to call services; who calls them is the workload's own part."""
+        if isinstance(part, ServiceKey):
+            yield ResourceType.CLUSTER, gateways.service_clusters, (self.scope.namespace, part)
+            yield ResourceType.ENDPOINTS, resources.service_endpoints, (self.scope.namespace, part)
+
+    def _tunnelled(self, part: Hashable) -> Iterator[Rule]:
+        """What is only so in capture `none`."""
+        if part is None:
+            yield ResourceType.ROUTES, resources.port_routes, (self.scope, ANY_PORT)
         elif isinstance(part, ServiceKey):
-            yield ResourceType.CLUSTER, resources.service_clusters, (namespace, part)
-            yield ResourceType.ENDPOINTS, resources.service_endpoints, (namespace, part)
-            yield ResourceType.LISTENER, resources.service_listeners, (namespace, part)
-            yield ResourceType.ROUTES, resources.service_routes, (scope, part)
+            yield ResourceType.CLUSTER, resources.service_clusters, (self.scope.namespace, part)
+            yield ResourceType.ENDPOINTS, resources.service_endpoints, (self.scope.namespace, part)
+            yield ResourceType.LISTENER, resources.service_listeners, (self.scope.namespace, part)
         else:
             yield ResourceType.CLUSTER, resources.tunnel_clusters, (part,)
             yield ResourceType.LISTENER, resources.tunnel_listeners, (part,)
-            yield ResourceType.ROUTES, resources.port_routes, (scope, part)
+
+    def _redirected(self, part: Hashable) -> Iterator[Rule]:
+        """What is only so in capture `redirect`."""
+        namespace, dns_port = self.scope.namespace, self.scope.dns_port
+        if isinstance(part, ServiceKey):
+            yield ResourceType.CLUSTER, captured.service_clusters, (namespace, part)
+            yield ResourceType.ENDPOINTS, captured.service_endpoints, (namespace, part)
+            yield ResourceType.LISTENER, captured.service_listeners, (namespace, part)
+        elif part is not None:
+            yield ResourceType.LISTENER, captured.port_listeners, (namespace, part)
+        elif dns_port:
+            yield ResourceType.LISTENER, captured.dns_listeners, (namespace, dns_port, self.scope.resolver)
 
 
 class WorkloadAssembly(Assembly):
@@ -102,8 +135,15 @@ class WorkloadAssembly(Assembly):
         self.scope = scope
 
     def rules(self, part: Hashable) -> Iterator[Rule]:
-        if part is None:
+        if self.scope.capture == "gateway":
+            yield from self._gateway() if part is None else ()
+        elif part is None:
             yield ResourceType.CLUSTER, resources.inbound_clusters, (self.key,)
             yield ResourceType.LISTENER, resources.workload_listeners, (self.key,)
         elif isinstance(part, ServiceKey) and self.scope.virtual:
             yield ResourceType.LISTENER, resources.workload_service_listeners, (self.key, part)
+
+    def _gateway(self) -> Iterator[Rule]:
+        yield ResourceType.LISTENER, gateways.workload_listeners, (self.key,)
+        yield ResourceType.ROUTES, gateways.workload_routes, (self.scope, self.key)
+        yield ResourceType.SECRET, gateways.workload_secrets, (self.key,)

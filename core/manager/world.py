@@ -4,24 +4,30 @@ No await, no lock, no I/O. Documents are lowered here, once; what cannot be lowe
 """
 
 from collections import Counter
-from typing import assert_never
-
-import msgspec
+from typing import TypeVar, assert_never
 
 from core.compiler.declared import declared, service_keys
-from core.compiler.inputs import ANY_PORT, HTTP_PORT, Inputs, last_octet
+from core.compiler.inputs import ANY_PORT, HTTP_PORT, Inputs, selector_key
+from core.compiler.precedence import gateways
 from core.diagnostics import Diagnostic
 from core.ir.declared import Declaration
+from core.ir.gateway import GatewayRule
+from core.ir.lowered import Lowered
 from core.ir.routing import RouteRule
+from core.ir.security import PeerRule
 from core.ir.traffic import DestinationPolicy
 from core.kinds import meshconfig
 from core.kinds.registry import lower
+from core.manager.indexed import directory_ports, http_ports, lower_case, names_of, octets, open_ports
+from core.manager.secrets import problem
 from core.model.change import (
     Change,
     ConfigGone,
     ConfigPut,
     InstanceGone,
     InstancePut,
+    SecretGone,
+    SecretPut,
     ServiceGone,
     ServicePut,
     Synced,
@@ -29,20 +35,25 @@ from core.model.change import (
     WorkloadPut,
 )
 from core.model.config import ConfigKey, Document
+from core.model.identity import SpiffeId
 from core.model.mesh import Mesh
-from core.model.protocol import Protocol
-from core.model.service import Instance, InstanceKey, Port, Service, ServiceKey
+from core.model.secret import Secret
+from core.model.service import Instance, InstanceKey, Service, ServiceKey, WorkloadKey
+from core.model.workload import Workload
 
-Rules = tuple[RouteRule | None, DestinationPolicy | None, Declaration | None]
+T = TypeVar("T")
+
+Rules = tuple[RouteRule | None, DestinationPolicy | None, Declaration | None, GatewayRule | None, PeerRule | None]
 """What one document is in force as."""
 
-NO_RULES: Rules = (None, None, None)
+NO_RULES: Rules = (None, None, None, None, None)
 
 
 class World:
     """Owns `inputs`. `diagnostics` holds what was found in each document by itself.
 
-    `http_ports` counts who speaks HTTP on a port by declaration, `label_names` the rules that ask for a caller's label.
+    `http_ports` counts who speaks HTTP on a port by declaration, `open_ports` who is known by a port and nothing else,
+    `label_names` the rules that ask for a caller's label.
     """
 
     def __init__(self) -> None:
@@ -50,7 +61,9 @@ class World:
         self.documents: dict[ConfigKey, Document] = {}
         self.diagnostics: dict[ConfigKey, tuple[Diagnostic, ...]] = {}
         self.http_ports: Counter[int] = Counter()
+        self.open_ports: Counter[int] = Counter()
         self.label_names: Counter[str] = Counter()
+        self._identities: Counter[tuple[ServiceKey, SpiffeId]] = Counter()
         self._before: dict[ConfigKey, Rules] = {}
         self._versions: dict[ConfigKey, list[tuple[int, Rules]]] = {}
         self._reverted: set[ConfigKey] = set()
@@ -71,9 +84,14 @@ class World:
             case InstanceGone(key):
                 self._put_instance(key, None)
             case WorkloadPut(workload):
-                self.inputs.workloads.put(workload.key, workload)
+                self._put_workload(workload.key, workload)
             case WorkloadGone(key):
-                self.inputs.workloads.remove(key)
+                self._put_workload(key, None)
+            case SecretPut(secret):
+                self._put_secret(secret)
+            case SecretGone(secret_key):
+                self.inputs.secrets.remove(secret_key)
+                self.inputs.secret_problems.remove(secret_key)
             case ConfigPut(document):
                 self._put_document(document)
             case ConfigGone(key):
@@ -85,7 +103,7 @@ class World:
 
     def _put_service(self, key: ServiceKey, service: Service | None) -> None:
         old = self.inputs.services.get(key)
-        service = _lower_case(service) if service is not None else None
+        service = lower_case(service) if service is not None else None
         if old == service:
             return
         if service is not None:
@@ -97,22 +115,29 @@ class World:
             self._unindex_service(old, service)
 
     def _index_service(self, service: Service) -> None:
-        for name in _names(service):
+        for name in names_of(service):
             self.inputs.services_by_host.add(name, service.key)
-        for octet in _octets(service):
+        for octet in octets(service):
             self.inputs.services_by_octet.add(octet, service.key)
-        for port in _directory_ports(service):
+        for port in open_ports(service):
+            self.inputs.unaddressed_by_port.add(port, service.key)
+        self.open_ports.update(open_ports(service))
+        for port in directory_ports(service):
             self.inputs.http_hosts.add(port, service.key.host)
-        self.http_ports.update(_http_ports(service))
+        self.http_ports.update(http_ports(service))
 
     def _unindex_service(self, old: Service, new: Service | None) -> None:
-        for name in _names(old) - (_names(new) if new else set()):
+        for name in names_of(old) - (names_of(new) if new else set()):
             self.inputs.services_by_host.discard(name, old.key)
-        for octet in _octets(old) - (_octets(new) if new else set()):
+        for octet in octets(old) - (octets(new) if new else set()):
             self.inputs.services_by_octet.discard(octet, old.key)
-        for port in _directory_ports(old):
+        for port in open_ports(old) - (open_ports(new) if new else set()):
+            self.inputs.unaddressed_by_port.discard(port, old.key)
+        self.open_ports.subtract(open_ports(old))
+        self.open_ports += Counter()
+        for port in directory_ports(old):
             self.inputs.http_hosts.discard(port, old.key.host)
-        self.http_ports.subtract(_http_ports(old))
+        self.http_ports.subtract(http_ports(old))
         self.http_ports += Counter()
 
     def _put_instance(self, key: InstanceKey, instance: Instance | None) -> None:
@@ -123,12 +148,50 @@ class World:
         else:
             self.inputs.instances.put(key, instance)
             self.inputs.instances_by_service.add(key.service, key)
+            self.inputs.instances_by_address.add(instance.address, key)
+        if old is not None and (instance is None or instance.address != old.address):
+            self.inputs.instances_by_address.discard(old.address, key)
+        self._count_identity(key.service, old, instance)
         before = old.workload if old is not None else None
         after = instance.workload if instance is not None else None
         if before is not None and before != after:
             self.inputs.instances_by_workload.discard(before, key)
         if after is not None:
             self.inputs.instances_by_workload.add(after, key)
+
+    def _count_identity(self, service: ServiceKey, old: Instance | None, new: Instance | None) -> None:
+        before = old.identity if old is not None else None
+        after = new.identity if new is not None else None
+        if before == after:
+            return
+        if after is not None:
+            self._identities[service, after] += 1
+            self.inputs.identities.add(service, after)
+        if before is not None:
+            self._identities[service, before] -= 1
+            if not self._identities[service, before]:
+                del self._identities[service, before]
+                self.inputs.identities.discard(service, before)
+
+    def _put_workload(self, key: WorkloadKey, workload: Workload | None) -> None:
+        if workload is None:
+            self.inputs.workloads.remove(key)
+            self.inputs.workloads_by_namespace.discard(key.namespace, key)
+        else:
+            self.inputs.workloads.put(key, workload)
+            self.inputs.workloads_by_namespace.add(key.namespace, key)
+        if workload is not None and workload.role == "gateway":
+            self.inputs.gateway_workloads.add("", key)
+        else:
+            self.inputs.gateway_workloads.discard("", key)
+
+    def _put_secret(self, secret: Secret) -> None:
+        """A secret that is no good changes nothing: proxies keep what they have, and its problem is told."""
+        if found := problem(secret):
+            self.inputs.secret_problems.put(secret.name, found)
+        else:
+            self.inputs.secrets.put(secret.name, secret)
+            self.inputs.secret_problems.remove(secret.name)
 
     def _put_document(self, document: Document) -> None:
         self.documents[document.key] = document
@@ -165,14 +228,17 @@ class World:
         self._reverted.discard(key)
         lowered = lower(document, self.inputs.mesh)
         self.diagnostics[key] = lowered.diagnostics
-        rules = [rule for rule in lowered.rules if isinstance(rule, RouteRule)]
-        policies = [rule for rule in lowered.rules if isinstance(rule, DestinationPolicy)]
-        declarations = [rule for rule in lowered.rules if isinstance(rule, Declaration)]
-        found = (rules[0] if rules else None, policies[0] if policies else None)
-        self._put_rules(key, (*found, declarations[0] if declarations else None))
+        self._put_rules(key, _rules(lowered))
 
     def _in_force(self, key: ConfigKey) -> Rules:
-        return self.inputs.route_rules.get(key), self.inputs.policies.get(key), self.inputs.declarations.get(key)
+        inputs = self.inputs
+        return (
+            inputs.route_rules.get(key),
+            inputs.policies.get(key),
+            inputs.declarations.get(key),
+            inputs.gateways.get(key),
+            inputs.peer_rules.get(key),
+        )
 
     def revert(self, key: ConfigKey) -> None:
         """Puts a document back to what it was in force as when that was last proved, nothing for a new one."""
@@ -209,10 +275,12 @@ class World:
             self._lower(self.documents[key])
 
     def _put_rules(self, key: ConfigKey, rules: Rules) -> None:
-        rule, policy, declaration = rules
+        rule, policy, declaration, gateway, peers = rules
         self._put_rule(key, rule)
         self._put_policy(key, policy)
         self._put_declaration(key, declaration)
+        self._put_gateway(key, gateway)
+        self._put_peers(key, peers)
 
     def declares(self, key: ConfigKey) -> tuple[ServiceKey, ...]:
         """The services that exist because of a document."""
@@ -241,12 +309,16 @@ class World:
             for host in rule.hosts:
                 inputs.route_rules_by_host.add(host, key)
                 _list_rule_host(inputs, host)
+            for gateway in gateways(rule):
+                inputs.route_rules_by_gateway.add(gateway, key)
             self.http_ports[HTTP_PORT] += len(rule.hosts)
             inputs.route_rules.put(key, rule)
             self.label_names.update(_label_names(rule))
         if old is not None:
             for host in set(old.hosts) - set(rule.hosts if rule else ()):
                 inputs.route_rules_by_host.discard(host, key)
+            for gateway in set(gateways(old)) - set(gateways(rule) if rule else ()):
+                inputs.route_rules_by_gateway.discard(gateway, key)
             for host in old.hosts:
                 _unlist_rule_host(inputs, host)
             self.http_ports[HTTP_PORT] -= len(old.hosts)
@@ -255,6 +327,25 @@ class World:
             self.label_names += Counter()
             if rule is None:
                 inputs.route_rules.remove(key)
+
+    def _put_gateway(self, key: ConfigKey, gateway: GatewayRule | None) -> None:
+        inputs, old = self.inputs, self.inputs.gateways.get(key)
+        if gateway is not None:
+            inputs.gateways_by_label.add(selector_key(gateway.selector), key)
+            inputs.gateways.put(key, gateway)
+        if old is not None and (gateway is None or selector_key(gateway.selector) != selector_key(old.selector)):
+            inputs.gateways_by_label.discard(selector_key(old.selector), key)
+        if gateway is None:
+            inputs.gateways.remove(key)
+
+    def _put_peers(self, key: ConfigKey, rule: PeerRule | None) -> None:
+        """A rule holds in the namespace of its document."""
+        if rule is None:
+            self.inputs.peer_rules.remove(key)
+            self.inputs.peer_rules_by_namespace.discard(key.namespace, key)
+        else:
+            self.inputs.peer_rules.put(key, rule)
+            self.inputs.peer_rules_by_namespace.add(key.namespace, key)
 
     def _put_policy(self, key: ConfigKey, policy: DestinationPolicy | None) -> None:
         inputs = self.inputs
@@ -268,37 +359,20 @@ class World:
         inputs.policies_by_host.add(policy.host, key)
 
 
-def _lower_case(service: Service) -> Service:
-    """Names are compared without regard to case (RFC 4343); here they have one spelling."""
-    aliases, addresses = _lowered(service.aliases), _lowered(service.addresses)
-    if (aliases, addresses) == (service.aliases, service.addresses):
-        return service
-    return msgspec.structs.replace(service, aliases=aliases, addresses=addresses)
+def _rules(lowered: Lowered) -> Rules:
+    """A document becomes one rule, of the type that belongs to its kind."""
+    found = lowered.rules
+    return (
+        _only(found, RouteRule),
+        _only(found, DestinationPolicy),
+        _only(found, Declaration),
+        _only(found, GatewayRule),
+        _only(found, PeerRule),
+    )
 
 
-def _lowered(names: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(name.lower() for name in names))
-
-
-def _names(service: Service) -> set[str]:
-    return {service.key.host, *service.aliases, *service.addresses}
-
-
-def _octets(service: Service) -> set[int]:
-    return {octet for address in service.addresses if (octet := last_octet(address)) is not None}
-
-
-def _speaks_http(port: Port) -> bool:
-    return port.protocol.is_http or port.protocol is Protocol.AUTO
-
-
-def _directory_ports(service: Service) -> set[int]:
-    """The HTTP forward proxy lists every service, a port only those that may speak HTTP on it."""
-    return {ANY_PORT, *(port.number for port in service.ports if _speaks_http(port))}
-
-
-def _http_ports(service: Service) -> set[int]:
-    return {port.number for port in service.ports if port.protocol.is_http}
+def _only(rules: tuple[object, ...], type_: type[T]) -> T | None:
+    return next((rule for rule in rules if isinstance(rule, type_)), None)
 
 
 def _list_rule_host(inputs: Inputs, host: str) -> None:

@@ -5,6 +5,7 @@ from typing import assert_never
 import msgspec
 
 from core.model.config import ConfigKey, Document
+from core.model.secret import Secret, SecretKey
 from core.model.service import Instance, InstanceKey, Service, ServiceKey, WorkloadKey
 from core.model.workload import Workload
 
@@ -41,13 +42,22 @@ class ConfigGone(msgspec.Struct, frozen=True, tag=True):
     key: ConfigKey
 
 
+class SecretPut(msgspec.Struct, frozen=True, tag=True):
+    secret: Secret
+
+
+class SecretGone(msgspec.Struct, frozen=True, tag=True):
+    key: SecretKey
+
+
 class Synced(msgspec.Struct, frozen=True, tag=True):
     """Everything that existed when the watch began has been reported. Sent exactly once per watch."""
 
 
 RegistryChange = ServicePut | ServiceGone | InstancePut | InstanceGone | WorkloadPut | WorkloadGone | Synced
 ConfigChange = ConfigPut | ConfigGone | Synced
-Change = RegistryChange | ConfigChange
+SecretChange = SecretPut | SecretGone | Synced
+Change = RegistryChange | ConfigChange | SecretChange
 
 RegistryKey = ServiceKey | InstanceKey | WorkloadKey
 RegistryValue = Service | Instance | Workload

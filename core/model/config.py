@@ -59,6 +59,43 @@ def _content(document: Document) -> tuple[str, bytes, Labels, Labels]:
     return document.version, document.spec, document.labels, document.annotations
 
 
+class Put(msgspec.Struct, frozen=True, tag=True):
+    """Write a document over the one of its revision ("": there must be none)."""
+
+    document: Document
+
+
+class Remove(msgspec.Struct, frozen=True, tag=True):
+    """Delete a document, if it is at `revision` ("": at any)."""
+
+    key: ConfigKey
+    revision: str = ""
+
+
+Write = Put | Remove
+
+
+class Revised(msgspec.Struct, frozen=True, kw_only=True):
+    """One change of one document, as a store remembers it. `document` None: it was deleted; `before` None: it was made.
+
+    `revision` is the store's at that moment, `at` is in seconds since the epoch, `author` who did it ("" unknown).
+    """
+
+    revision: str
+    key: ConfigKey
+    document: Document | None
+    before: Document | None
+    author: str = ""
+    at: float = 0.0
+
+
+class Snapshot(msgspec.Struct, frozen=True):
+    """Documents in key order, as of one revision of the store."""
+
+    documents: tuple[Document, ...]
+    revision: str
+
+
 class Origin(msgspec.Struct, frozen=True, order=True):
     """The place in a document that something was compiled from; `path` like "spec.http[0].match[1]"."""
 

@@ -7,7 +7,7 @@ from core.errors import Misconfigured
 _PREFIX = "spiffe://"
 
 
-class SpiffeId(msgspec.Struct, frozen=True):
+class SpiffeId(msgspec.Struct, frozen=True, order=True):
     """`spiffe://<trust domain>/<path>`; mesh workloads use the path `ns/<namespace>/sa/<service account>`."""
 
     trust_domain: str
@@ -27,3 +27,14 @@ class SpiffeId(msgspec.Struct, frozen=True):
 
     def __str__(self) -> str:
         return f"{_PREFIX}{self.trust_domain}/{self.path}"
+
+
+CERTIFICATE_FILE = "certs/default.json"
+"""Where a proxy finds its certificate and key, relative to the directory it runs in: a file that holds one Envoy
+`Secret` named `CERTIFICATE`. Relative, so that what the Manager sends is the same for all proxies."""
+
+ROOTS_FILE = "certs/ROOTCA.json"
+"""The same for the roots it trusts, `Secret` `ROOTS`."""
+
+CERTIFICATE, ROOTS = "default", "ROOTCA"
+"""Istio's names of the two secrets (`istioctl proxy-config secret`)."""

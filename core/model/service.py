@@ -105,7 +105,8 @@ class InstanceKey(msgspec.Struct, frozen=True, order=True):
 class Instance(msgspec.Struct, frozen=True, kw_only=True):
     """A running copy of a service. `ports` maps the service's port names to the numbers it listens on.
 
-    `address` is an IP address, or a name where the service's `resolution` is DNS.
+    `address` is an IP address, or a name where the service's `resolution` is DNS. `identity` is whom a proxy of this
+    mesh shows there; None: no proxy is there, and nobody to speak mutual TLS with.
     """
 
     key: InstanceKey

@@ -1,5 +1,7 @@
 """Workloads: the running things that have a proxy beside them, and how their traffic is captured."""
 
+from typing import Literal
+
 import msgspec
 
 from core.model.labels import NO_LABELS, Labels
@@ -28,12 +30,47 @@ class Explicit(msgspec.Struct, frozen=True, kw_only=True, tag="none"):
     virtual_network: str | None = None
 
 
-Capture = Explicit
-"""How traffic gets into the proxy; the alternatives form a union (capture `redirect` joins it)."""
+class Redirected(msgspec.Struct, frozen=True, kw_only=True, tag="redirect"):
+    """Capture `redirect`: the kernel leads every TCP connection from and to the application through the proxy.
+
+    The application listens on the workload's own address and knows of nothing. `dns_port`: where its DNS queries are
+    led, 0: nowhere. `mark` (SO_MARK) tells the proxy's own connections from the application's, 0: its user does.
+    `transparent`: by TPROXY, and the application sees its caller's address. `resolver` is whom the proxy asks for names
+    that are not the mesh's, as `address:port`; "": the resolvers of its machine.
+    """
+
+    outbound_port: int = 15001
+    inbound_port: int = 15006
+    dns_port: int = 15053
+    mark: int = 0
+    transparent: bool = False
+    resolver: str = ""
+
+
+class EntryPort(msgspec.Struct, frozen=True):
+    """A port of a gateway: what documents call `port` is open at `address`:`target`.
+
+    `public` is the number that clients use, 0: `port` itself, which something in front maps to `target`.
+    """
+
+    port: int
+    address: str
+    target: int
+    public: int = 0
+
+
+Capture = Explicit | Redirected
+"""How traffic gets into the proxy."""
+
+
+Role = Literal["sidecar", "gateway"]
 
 
 class Workload(msgspec.Struct, frozen=True, kw_only=True):
-    """One running copy of an application with its proxy. `address` is what others connect to."""
+    """One running copy of an application with its proxy. `address` is what others connect to.
+
+    A "gateway" is a proxy alone, through which calls from outside come in at `ports`; it captures nothing.
+    """
 
     key: WorkloadKey
     address: str
@@ -41,6 +78,8 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True):
     labels: Labels = NO_LABELS
     locality: Locality = Locality()
     capture: Capture
+    role: Role = "sidecar"
+    ports: tuple[EntryPort, ...] = ()
 
 
 class Node(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,9 +92,10 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def node_id(workload: Workload, domain_suffix: str) -> str:
-    """`sidecar~<ip>~<name>.<namespace>~<namespace>.svc.<suffix>`, as Istio's tools expect it."""
+    """`sidecar~<ip>~<name>.<namespace>~<namespace>.svc.<suffix>`, as Istio's tools expect it; gateways are routers."""
     namespace = workload.key.namespace
-    return f"sidecar~{workload.address}~{workload.key}~{namespace}.svc.{domain_suffix}"
+    kind = "router" if workload.role == "gateway" else "sidecar"
+    return f"{kind}~{workload.address}~{workload.key}~{namespace}.svc.{domain_suffix}"
 
 
 def workload_of_node(node: str) -> WorkloadKey | None:

@@ -10,8 +10,14 @@ from core.model.config import Origin
 from core.model.service import WorkloadKey
 from core.view.upstream import Endpoint
 
-Via = Literal["proxy", "tunnel", "virtual"]
-"""How the application reaches its proxy: as an HTTP forward proxy, by CONNECT through it, or at a virtual address."""
+Via = Literal["proxy", "tunnel", "virtual", "captured", "gateway", "inbound"]
+"""How the application reaches its proxy: as an HTTP forward proxy, by CONNECT through it, at a virtual address that the
+proxy listens on, or (capture `redirect`) without knowing: it calls whatever it likes, and the kernel leads it there.
+"gateway": no application of the mesh at all, but somebody outside, who calls a gateway. "inbound": somebody without a
+proxy, who calls a workload's proxy as another proxy would."""
+
+Shown = Literal["nobody", "mesh", "foreign", "expired"]
+"""Whose certificate a caller shows inside TLS: none, one of the mesh that is valid, another authority's, an old one."""
 
 Pairs = tuple[tuple[str, str], ...]
 
@@ -22,10 +28,14 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     `protocol` "http" is HTTP/1.1, "grpc" a unary call (HTTP/2, `path` is the method's), "tcp" means bytes that are not
     HTTP: then there is no request. `authority` "" is what clients send by themselves: the host, with the port unless
     it is 80 (gRPC: always). Header names are lower case; a repeated one stands several times. `path` includes the
-    query.
+    query. Via "gateway", `source` is the gateway's workload, `port` the one that documents name, and `sni` the server
+    name in the TLS handshake: "" is TLS without one, None no TLS. Via "inbound", `source` is the workload that is
+    called, and with `shown` the caller speaks the mesh's mutual TLS; None: plain bytes.
     """
 
     source: WorkloadKey
+    sni: str | None = None
+    shown: Shown | None = None
     host: str
     port: int = 80
     via: Via = "proxy"

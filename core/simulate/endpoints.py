@@ -14,6 +14,7 @@ from core.view.upstream import (
     LoadAssignment,
     LocalityEndpoints,
     Nowhere,
+    OriginalDestination,
     Resolved,
     Static,
     Upstream,
@@ -21,7 +22,7 @@ from core.view.upstream import (
 
 
 def in_use(upstream: Upstream, assignments: Mapping[str, LoadAssignment]) -> tuple[Endpoint, ...] | None:
-    """None: whatever host the request names."""
+    """None: whatever host the request names, or the connection was meant for."""
     match upstream.endpoints:
         case Discovered():
             assignment = assignments.get(upstream.name)
@@ -30,7 +31,7 @@ def in_use(upstream: Upstream, assignments: Mapping[str, LoadAssignment]) -> tup
             return _first(upstream, localities)
         case Static(address, port):
             return (Endpoint(address, port),)
-        case AnyHost():
+        case AnyHost() | OriginalDestination():
             return None
         case Internal() | Nowhere():
             return ()

@@ -13,6 +13,8 @@ from core.view.route import RouteConfiguration, VirtualHost
 def virtual_host(configuration: RouteConfiguration, authority: str) -> VirtualHost | None:
     """Exact domains, then the longest `*suffix`, then the longest `prefix*`, then "*" (Envoy `VirtualHost.domains`)."""
     wanted = authority.lower()
+    if configuration.any_port:
+        wanted = _without_port(wanted)
     best: tuple[tuple[int, int], VirtualHost] | None = None
     for candidate in configuration.virtual_hosts:
         for domain in candidate.domains:
@@ -20,6 +22,11 @@ def virtual_host(configuration: RouteConfiguration, authority: str) -> VirtualHo
             if rank is not None and (best is None or rank < best[0]):
                 best = rank, candidate
     return best[1] if best is not None else None
+
+
+def _without_port(authority: str) -> str:
+    host, colon, port = authority.rpartition(":")
+    return host if colon and port.isdigit() else authority
 
 
 def _domain_rank(domain: str, wanted: str) -> tuple[int, int] | None:

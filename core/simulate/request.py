@@ -35,7 +35,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 def request_of(call: Call) -> Request:
     """What the proxy makes of a call when it comes in."""
     is_grpc = call.protocol == "grpc"
-    plain = call.host if call.port == 80 and not is_grpc else f"{call.host}:{call.port}"
+    plain = call.host if call.port == default_port(call) and not is_grpc else f"{call.host}:{call.port}"
     made = (("content-type", "application/grpc"),) if is_grpc else ()
     return Request(
         method="POST" if is_grpc else call.method,
@@ -46,6 +46,11 @@ def request_of(call: Call) -> Request:
     )
 
 
+def default_port(call: Call) -> int:
+    """The one that clients leave out beside the host."""
+    return 80 if call.sni is None else 443
+
+
 def undotted(authority: str) -> str:
     """`reviews.` is the host `reviews` (Envoy `strip_trailing_host_dot`)."""
     host, colon, port = authority.partition(":")
@@ -53,6 +58,11 @@ def undotted(authority: str) -> str:
 
 
 def _scheme(call: Call) -> str:
-    """An absolute URL says it; else what an earlier hop wrote down (Envoy), for on this connection there is no TLS."""
+    """An absolute URL says it; else what an earlier hop wrote down (Envoy), for on this connection there is no TLS.
+
+    Gateways believe nobody, and see whether there is.
+    """
+    if call.via == "gateway":
+        return "http" if call.sni is None else "https"
     forwarded = next((value for name, value in call.headers if name.lower() == "x-forwarded-proto"), "http")
     return "https" if forwarded == "https" and call.via != "proxy" and call.protocol == "http" else "http"

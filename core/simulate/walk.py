@@ -5,16 +5,19 @@ from typing import Protocol, assert_never
 import msgspec
 
 from core.ir.values import Abort, Delay, Redirect, Respond
+from core.simulate.accept import Connection, admits, as_proxies_do, chain_for, plain
 from core.simulate.answers import aborted, answered
 from core.simulate.call import Answered, Arrived, Call, Mirrored, Outcome, Refused, Result, Step
 from core.simulate.effects import Way, forwarded, response_headers, response_steps
 from core.simulate.endpoints import in_use
+from core.simulate.entrance import entered
 from core.simulate.match import matches, virtual_host
 from core.simulate.redirect import location
 from core.simulate.request import Request, request_of, undotted
 from core.simulate.rewrite import normalised
-from core.view.listener import HttpChain, InProcess, Listener, NamedRoutes, Socket, TcpChain
+from core.view.listener import FilterChain, HttpChain, InProcess, Listener, NamedRoutes, TcpChain
 from core.view.route import ForwardTo, MirrorTo, Route, RouteConfiguration, Tunnel, WeightedUpstream
+from core.view.security import NO_TLS
 from core.view.upstream import Endpoint, Internal, LoadAssignment, Upstream
 
 
@@ -31,10 +34,11 @@ def simulate(view: View, call: Call, *, entrance: tuple[str, int]) -> Outcome:
     """Follows `call` through the proxy whose view this is, up to the other side's proxy.
 
     `entrance` is the address and port the application connects to: the HTTP forward proxy's for `via` "proxy" and
-    "tunnel", the service's virtual address and port for "virtual".
+    "tunnel", the service's virtual address and port for "virtual", what it means to reach for "captured", and the
+    called workload's own for "inbound".
     """
     walk = _Walk(view, call)
-    listener = next((each for each in view.listeners() if each.bind == Socket(*entrance)), None)
+    listener = entered(view.listeners(), entrance, call.via)
     if listener is None:
         return Outcome(results=(Refused(share=1.0, reason=f"nothing listens on {entrance[0]}:{entrance[1]}"),))
     results = walk.connect(listener, tunnelled=call.via == "tunnel")
@@ -55,11 +59,23 @@ class _Walk:
     def connect(self, listener: Listener, *, tunnelled: bool = False) -> tuple[Result, ...]:
         """`tunnelled`: what arrives here first is a CONNECT request."""
         self.steps.append(Step("listener", listener.name))
-        speaks_http = tunnelled or self.call.protocol != "tcp"
-        for chain in listener.chains:
-            if chain.sniffed == "any" or speaks_http:
-                return self._serve(chain.serve, tunnelled=tunnelled)
-        return (Refused(share=1.0, reason=f"no filter chain of {listener.name} takes these bytes"),)
+        connection = self._connection(tunnelled=tunnelled)
+        chain = chain_for(listener.chains, connection)
+        if chain is None or not self._understood(chain, connection):
+            return (Refused(share=1.0, reason=f"no filter chain of {listener.name} takes these bytes"),)
+        return self._serve(chain.serve, tunnelled=tunnelled)
+
+    def _connection(self, *, tunnelled: bool) -> Connection:
+        if self.call.sni is not None:
+            return Connection(transport="tls", server_name=self.call.sni, protocols=("http/1.1",))
+        if self.call.shown is not None:
+            return as_proxies_do(self.call, self.call.shown)
+        return plain(http=tunnelled or self.call.protocol != "tcp", port=self.call.port)
+
+    def _understood(self, chain: FilterChain, connection: Connection) -> bool:
+        """TLS must end here when somebody from outside speaks it."""
+        outside = self.call.sni is not None or self.call.shown is not None
+        return admits(chain, connection) and (not outside or chain.security != NO_TLS)
 
     def _serve(self, serve: HttpChain | TcpChain, *, tunnelled: bool) -> tuple[Result, ...]:
         if isinstance(serve, TcpChain):

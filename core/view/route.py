@@ -60,5 +60,8 @@ class VirtualHost(msgspec.Struct, frozen=True):
 
 
 class RouteConfiguration(msgspec.Struct, frozen=True):
+    """`any_port`: the port that a request names beside its host makes no difference."""
+
     name: str
     virtual_hosts: tuple[VirtualHost, ...]
+    any_port: bool = False

@@ -7,6 +7,7 @@ import msgspec
 from core.ir.traffic import Balance, ConnectionPool, ConsistentHash, Outlier
 from core.model.config import Origin
 from core.model.service import Locality
+from core.view.security import NO_TLS, ClientSecurity
 
 
 class Discovered(msgspec.Struct, frozen=True, tag=True):
@@ -24,6 +25,17 @@ class Internal(msgspec.Struct, frozen=True, tag=True):
     listener: str
 
 
+class OriginalDestination(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Wherever the connection was meant to go before it was redirected here.
+
+    `source` binds the own side to an address ("" lets the kernel choose), `mark` is put on the socket (0: none): rules
+    of capture let such connections pass (Istio: 127.0.0.6 and 1337).
+    """
+
+    source: str = ""
+    mark: int = 0
+
+
 class AnyHost(msgspec.Struct, frozen=True, tag=True):
     """Whatever host the request names, looked up in DNS (Envoy: dynamic forward proxy)."""
 
@@ -33,11 +45,16 @@ class Nowhere(msgspec.Struct, frozen=True, tag=True):
 
 
 class Endpoint(msgspec.Struct, frozen=True):
+    """`workload`: who is there, as `core.model.peer.Peer` writes it.
+
+    `mutual`: a proxy of the mesh is there and speaks mutual TLS on this port (Envoy: metadata `tlsMode: istio`)."""
+
     address: str
     port: int
     weight: int = 1
     health: Literal["HEALTHY", "DRAINING"] = "HEALTHY"
     workload: str = ""
+    mutual: bool = False
 
 
 class LocalityEndpoints(msgspec.Struct, frozen=True):
@@ -55,7 +72,7 @@ class Resolved(msgspec.Struct, frozen=True, tag=True):
     localities: tuple[LocalityEndpoints, ...] = ()
 
 
-Endpoints = Discovered | Static | Internal | AnyHost | Nowhere | Resolved
+Endpoints = Discovered | Static | Internal | OriginalDestination | AnyHost | Nowhere | Resolved
 
 HttpVersion = Literal["none", "http1", "http2", "follow"]
 """What is spoken upstream: no HTTP at all, HTTP/1.1, HTTP/2, or what the client spoke."""
@@ -79,6 +96,7 @@ class Upstream(msgspec.Struct, frozen=True, kw_only=True):
     load_balancer: Balance | ConsistentHash = Balance()
     pool: ConnectionPool = ConnectionPool()
     outlier: Outlier | None = None
+    security: ClientSecurity = NO_TLS
     service: ServiceRef | None = None
     subset: str = ""
     port: int = 0

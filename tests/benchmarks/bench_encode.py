@@ -25,8 +25,9 @@ from core.envoy.any import packed, serialised, typed
 from core.ir.traffic import UNLIMITED, ConnectionPool
 from core.ir.values import DEFAULT_RETRY
 from core.model.service import Locality
-from core.view.listener import FilterChain, HttpChain, Listener, NamedRoutes, Socket, TcpChain
+from core.view.listener import HTTP_BYTES, FilterChain, HttpChain, Listener, NamedRoutes, Socket, TcpChain
 from core.view.route import ForwardTo, Route, RouteConfiguration, Tunnel, VirtualHost, WeightedUpstream
+from core.view.security import NO_TLS
 from core.view.upstream import Discovered, Endpoint, LoadAssignment, LocalityEndpoints, ServiceRef, Upstream
 
 PLACE = Locality("r1", "z1")
@@ -76,13 +77,13 @@ def listener(number: int) -> Listener:
     host, address = host_name(number), f"127.65.{number >> 8}.{number & 255}"
     http = HttpChain(stat_prefix=f"outbound_{host}:80", routes=NamedRoutes(f"{host}:80"), any_host=True)
     tcp = TcpChain(stat_prefix=f"outbound|80||{host}", upstreams=(WeightedUpstream(f"outbound|80||{host}"),))
-    chains = (FilterChain(sniffed="http", serve=http), FilterChain(serve=tcp))
+    chains = (FilterChain(match=HTTP_BYTES, serve=http), FilterChain(serve=tcp))
     return Listener(name=f"{address}_80", bind=Socket(address, 80), direction="outbound", chains=chains)
 
 
 # -- the same with bare protobuf code ----------------------------------------------------------------------------------
 
-HTTP1 = protocols.http_options("http1", ConnectionPool())
+HTTP1 = protocols.http_options("http1", ConnectionPool(), NO_TLS)
 PREVIOUS_HOSTS = typed(previous_hosts_pb2.PreviousHostsPredicate())
 
 
@@ -96,7 +97,13 @@ def bare_cluster(value: Upstream) -> bytes:
         "namespace": Value(string_value=service.namespace),
     }
     services = Value(list_value=ListValue(values=[Value(struct_value=Struct(fields=fields))]))
-    istio = Struct(fields={"services": services, "default_original_port": Value(number_value=value.port)})
+    istio = Struct(
+        fields={
+            "services": services,
+            "service": Value(string_value=f"{service.host};{service.name};{service.namespace}"),
+            "default_original_port": Value(number_value=value.port),
+        }
+    )
     return packed(
         cluster_pb2.Cluster(
             name=value.name,

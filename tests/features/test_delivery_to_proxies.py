@@ -20,6 +20,7 @@ from core.manager.xds.resource import ResourceType
 from core.model.change import RegistryChange, Synced
 from core.model.config import ConfigKey, Document
 from core.model.labels import Labels
+from core.model.secret import Secret
 from core.model.workload import node_id
 from platforms.memory import MemoryPlatform
 
@@ -41,6 +42,8 @@ class World:
         for fact in facts:
             if isinstance(fact, Document):
                 await self.platform.config.apply(fact)
+            elif isinstance(fact, Secret):
+                raise NotImplementedError("these tests have no secrets")
             else:
                 self.platform.registry.put(fact)
 

@@ -24,6 +24,7 @@ from core.envoy.testing.bootstrap import bootstrap
 from core.manager.testing.facts import Fact, Plane, workload_key
 from core.manager.xds.resource import Resource, ResourceType
 from core.model.service import Health
+from istioctl.testing.certified import certify
 from platforms.local.addresses import Allocator
 from platforms.local.decode import load
 from platforms.local.plan import plan
@@ -37,7 +38,7 @@ FILES = {
     "clusters": ResourceType.CLUSTER,
     "endpoints": ResourceType.ENDPOINTS,
 }
-PROXY = "# proxy: "
+PROXY, CAPTURE = "# proxy: ", "# capture: redirect"
 
 
 class Compiled:
@@ -47,11 +48,12 @@ class Compiled:
         path = HERE / case / "input.yaml"
         decoded = load(path)
         assert decoded.file is not None, decoded.diagnostics
-        planned = plan(decoded.file, Allocator(0))
+        lines = path.read_text().splitlines()
+        planned = plan(decoded.file, Allocator(0), capture="redirect" if CAPTURE in lines else "none")
         healthy = [msgspec.structs.replace(each, health=Health.HEALTHY) for each in planned.instances]
         facts: list[Fact] = [*planned.services, *healthy, *planned.workloads, *decoded.file.documents]
         self._plane = Plane(*facts)
-        (line,) = (line for line in path.read_text().splitlines() if line.startswith(PROXY))
+        (line,) = (line for line in lines if line.startswith(PROXY))
         self._proxy = line.removeprefix(PROXY)
         self._plane.connected(self._proxy)
 
@@ -78,7 +80,19 @@ def _plain(body: bytes) -> object:
     """Names as in the API; the envelope's type is told by the file."""
     found: dict[str, Any] = MessageToDict(AnyMessage.FromString(body), preserving_proto_field_name=True)
     found.pop("@type")
-    return found
+    return _shortened(found)
+
+
+def _shortened(found: Any) -> Any:
+    """Telemetry is the same everywhere, and long: only what is counted is told (tests/unit/envoy/test_telemetry.py)."""
+    if isinstance(found, list):
+        return [_shortened(each) for each in found]
+    if not isinstance(found, dict):
+        return found
+    if found.get("name") != "envoy.access_loggers.stats":
+        return {name: _shortened(each) for name, each in found.items()}
+    config = found["typed_config"]
+    return {"counts": [each["stat"]["name"] for each in (*config["counters"], *config.get("histograms", ()))]}
 
 
 def dumped(values: list[object]) -> str:
@@ -116,8 +130,9 @@ def test_envoy_accepts_it(case: str, compiled: Compiled, tmp_path: Path) -> None
     resources = [resource.wire() for type_ in types for resource in compiled.resources(type_)]
     routes = [_listener_of(resource.wire()) for resource in compiled.resources(ResourceType.ROUTES)]
     (tmp_path / "bootstrap.pb").write_bytes(bootstrap([*resources, *routes]))
+    certify(tmp_path)
     command = [binary.find().path, "-c", str(tmp_path / "bootstrap.pb"), "--mode", "validate", "--disable-hot-restart"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=tmp_path)
     assert done.returncode == 0, done.stderr[-3000:]
 
 

@@ -13,6 +13,8 @@ from envoy.config.listener.v3 import listener_pb2
 from envoy.config.route.v3 import route_pb2
 from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2
 from envoy.extensions.filters.network.tcp_proxy.v3 import tcp_proxy_pb2
+from envoy.extensions.filters.udp.dns_filter.v3 import dns_filter_pb2
+from envoy.extensions.transport_sockets.tls.v3 import tls_pb2
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.message import Message
 from hypothesis import given, settings
@@ -29,6 +31,8 @@ from core.model.change import (
     ConfigPut,
     InstanceGone,
     InstancePut,
+    SecretGone,
+    SecretPut,
     ServiceGone,
     ServicePut,
     WorkloadGone,
@@ -37,6 +41,7 @@ from core.model.change import (
 from core.model.config import ConfigKey, Document
 from core.model.labels import Labels
 from core.model.protocol import Protocol
+from core.model.secret import SecretKey
 from core.model.service import (
     Health,
     Instance,
@@ -47,7 +52,8 @@ from core.model.service import (
     ServiceKey,
     WorkloadKey,
 )
-from core.model.workload import AppPort, Explicit, Workload
+from core.model.workload import AppPort, Capture, EntryPort, Explicit, Redirected, Workload
+from istioctl.testing.certificates import made
 
 GROUP = "networking.istio.io"
 SUFFIX = ".svc.cluster.local"
@@ -117,7 +123,17 @@ def workload(draw: st.DrawFn) -> Change:
     number = draw(st.integers(0, len(WORKLOADS) - 1))
     network = draw(st.sampled_from([None, f"127.64.{8 * number}.0/21"]))
     app_ports = tuple(AppPort(port, f"127.33.0.{number + 1}", port) for port in (*NUMBERS, 7000))
-    capture = Explicit(app_ports=draw(st.sampled_from([(), app_ports])), virtual_network=network)
+    explicit = Explicit(app_ports=draw(st.sampled_from([(), app_ports])), virtual_network=network)
+    captures: list[Capture] = [explicit, explicit, Redirected(), Redirected(dns_port=0)]
+    if draw(st.integers(0, 3)) == 0:
+        doors = tuple(EntryPort(port, "127.0.0.1", 1000 * number + port) for port in NUMBERS[:2])
+        return WorkloadPut(
+            Workload(
+                key=WORKLOADS[number], address=f"127.17.0.{number + 1}", labels=draw(labels), capture=Explicit(),
+                role="gateway", ports=doors,
+            )
+        )  # fmt: skip
+    capture = draw(st.sampled_from(captures))
     return WorkloadPut(
         Workload(key=WORKLOADS[number], address=f"127.17.0.{number + 1}", labels=draw(labels), capture=capture)
     )
@@ -192,6 +208,7 @@ policies = st.sampled_from(
     [
         {},
         {"loadBalancer": {"simple": "RANDOM"}},
+        {"loadBalancer": {"simple": "PASSTHROUGH"}},
         {"loadBalancer": {"consistentHash": {"httpHeaderName": "x-user"}}},
         {"connectionPool": {"tcp": {"maxConnections": 7}}},
         {"portLevelSettings": [{"port": {"number": 80}, "outlierDetection": {"consecutive5xxErrors": 2}}]},
@@ -233,6 +250,35 @@ def service_entry(draw: st.DrawFn) -> Change:
     return document("ServiceEntry", *draw(names), spec, draw(created))
 
 
+gateway_hosts = st.sampled_from(["*", *EXTERNAL, "*.example.com", "n1/*.com", "./alias.example.com", "10.0.0.1"])
+
+
+@st.composite
+def gateway(draw: st.DrawFn) -> Change:
+    """Ports and hosts that clash with those of others; secrets that come and go."""
+    servers = []
+    for i in range(draw(st.integers(1, 3))):
+        tls = draw(st.sampled_from([None, None, {"httpsRedirect": True}, {"mode": "SIMPLE"}, {"mode": "MUTUAL"}]))
+        secure = tls is not None and "mode" in tls
+        credential = {"credentialName": draw(st.sampled_from(["s1", "s2"]))} if secure else {}
+        port = {"number": draw(st.sampled_from(NUMBERS)), "name": f"p{i}", "protocol": "HTTPS" if secure else "HTTP"}
+        hosts = draw(st.lists(gateway_hosts, min_size=1, max_size=3, unique=True))
+        servers.append({"port": port, "hosts": hosts} | ({"tls": {**tls, **credential}} if tls else {}))
+    selector = draw(st.sampled_from([{}, {"app": "1"}, {"app": "2", "version": "1"}]))
+    spec = {"servers": servers, "selector": selector}
+    return document("Gateway", draw(st.sampled_from(SPACES)), "gate", spec, draw(created))
+
+
+PAIRS = (made("a.example.com"), made("b.example.com"))
+
+
+@st.composite
+def secret(draw: st.DrawFn) -> Change:
+    key = SecretKey(draw(st.sampled_from(SPACES)), draw(st.sampled_from(["s1", "s2"])))
+    good = draw(st.sampled_from(PAIRS)).secret(key)
+    return SecretPut(draw(st.sampled_from([good, msgspec.structs.replace(good, roots=b"")])))
+
+
 mesh_config = st.sampled_from(
     [
         {},
@@ -266,7 +312,7 @@ Step = Change | Gone | Attach | Settle
 
 steps = st.one_of(
     service(), service(), instance(), instance(), workload(), virtual_service(), virtual_service(),
-    destination_rule(), service_entry(), service_entry(),
+    destination_rule(), service_entry(), service_entry(), gateway(), gateway(), secret(),
     mesh_config, st.builds(Gone, st.integers(0, 50)), st.builds(Gone, st.integers(0, 50)),
     st.builds(Attach, st.sampled_from(WORKLOADS)), st.just(Settle()),
 )  # fmt: skip
@@ -276,6 +322,7 @@ KINDS: tuple[tuple[type[Any], Callable[[Any], object], Callable[[Any], Change]],
     (InstancePut, lambda put: put.instance.key, InstanceGone),
     (WorkloadPut, lambda put: put.workload.key, WorkloadGone),
     (ConfigPut, lambda put: put.document.key, ConfigGone),
+    (SecretPut, lambda put: put.secret.name, SecretGone),
 )
 
 
@@ -409,8 +456,12 @@ def assert_closed(plane: Plane, key: WorkloadKey) -> None:
     assert discovered == endpoints
     for configuration in routes.values():
         assert_no_domain_twice(configuration)
+    for listener in listeners.values():
+        assert_no_chain_twice(listener)
     named = {name for listener in listeners.values() for name in route_names(listener)}
     assert named <= routes.keys()
+    secrets = {name for of, name in logs if of is ResourceType.SECRET}
+    assert {name for listener in listeners.values() for name in secret_names(listener)} == secrets
     targets = {name for configuration in routes.values() for name in targets_of(configuration)}
     targets |= {name for listener in listeners.values() for name in tcp_targets(listener)}
     for name in targets - clusters.keys():
@@ -428,6 +479,22 @@ def assert_no_domain_twice(configuration: Any) -> None:
     assert len(hosts) == len(set(hosts)), (configuration.name, sorted(hosts))
 
 
+def assert_no_chain_twice(listener: Any) -> None:
+    """Envoy refuses a listener two of whose chains take the same connections, and a DNS table is a set of names."""
+    matches = [
+        (match.destination_port.value, name, match.transport_protocol, protocol)
+        for match in (chain.filter_chain_match for chain in listener.filter_chains)
+        for name in (match.server_names or [""])
+        for protocol in (match.application_protocols or [""])
+    ]
+    assert len(matches) == len(set(matches)), (listener.name, matches)
+    table = dns_filter_pb2.DnsFilterConfig()
+    for each in listener.listener_filters:
+        if each.typed_config.Unpack(table):
+            known = [domain.name for domain in table.server_config.inline_dns_table.virtual_domains]
+            assert len(known) == len(set(known)), known
+
+
 def filters(listener: Any) -> list[AnyMessage]:
     chains = [
         *listener.filter_chains,
@@ -441,6 +508,18 @@ def route_names(listener: Any) -> set[str]:
     return {
         manager.rds.route_config_name for each in filters(listener) if each.Unpack(manager) and manager.HasField("rds")
     }
+
+
+def secret_names(listener: Any) -> set[str]:
+    """Those that are asked for on the stream; the identities of workloads are in files."""
+    context = tls_pb2.DownstreamTlsContext()
+    found = set()
+    for chain in listener.filter_chains:
+        if chain.transport_socket.typed_config.Unpack(context):
+            common = context.common_tls_context
+            asked = [*common.tls_certificate_sds_secret_configs, common.validation_context_sds_secret_config]
+            found |= {each.name for each in asked if each.sds_config.HasField("ads")}
+    return found
 
 
 def tcp_targets(listener: Any) -> set[str]:

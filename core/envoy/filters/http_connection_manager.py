@@ -2,17 +2,19 @@
 
 from typing import Literal, assert_never
 
-from envoy.config.core.v3 import protocol_pb2
+from envoy.config.core.v3 import address_pb2, protocol_pb2
 from envoy.config.listener.v3 import listener_components_pb2 as listener_pb2
 from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2 as hcm_pb2
 
-from core.envoy import ads, routes
+from core.envoy import ads, routes, telemetry
 from core.envoy.access_log import logs
-from core.envoy.any import NEVER, NO, YES, typed
-from core.envoy.filters import dynamic_forward_proxy, fault, grpc_stats, router
+from core.envoy.any import NEVER, NO, YES, number, typed
+from core.envoy.filters import dynamic_forward_proxy, fault, grpc_stats, peer_metadata, router
 from core.envoy.names import SERVER_NAME
+from core.model.mesh import AccessLog
 from core.view.listener import HttpChain, NamedRoutes
 from core.view.route import RouteConfiguration
+from core.view.security import ServerSecurity
 
 _Manager = hcm_pb2.HttpConnectionManager
 _Upgrade = _Manager.UpgradeConfig
@@ -41,18 +43,36 @@ _DIRECTIONS: dict[Direction, hcm_pb2.HttpConnectionManager] = {
         set_current_client_cert_details=_Manager.SetCurrentClientCertDetails(subject=YES, dns=True, uri=True),
     ),
 }
+# Without any range, private addresses would count as the mesh's own.
+_NO_ADDRESS = address_pb2.CidrRange(address_prefix="0.0.0.0", prefix_len=number(32))
+_EDGE = _Manager(
+    # The caller's address is the connection's; what strangers claim in X-Forwarded-*, X-Envoy-* and in the header that
+    # tells whose certificate was shown is dropped, wherever they call from.
+    use_remote_address=YES,
+    internal_address_config=_Manager.InternalAddressConfig(cidr_ranges=[_NO_ADDRESS]),
+    forward_client_cert_details=_Manager.SANITIZE_SET,
+    set_current_client_cert_details=_Manager.SetCurrentClientCertDetails(subject=YES, cert=True, dns=True, uri=True),
+)
 _FORWARD_PROXY = _Manager(
     http_protocol_options=protocol_pb2.Http1ProtocolOptions(allow_absolute_url=YES),
     upgrade_configs=[_CONNECT],
 )
 
 
-def network_filter(chain: HttpChain, direction: Direction, log_file: str) -> listener_pb2.Filter:
-    manager = _Manager(stat_prefix=chain.stat_prefix, access_log=logs(log_file), http_filters=_filters(chain))
+def network_filter(
+    chain: HttpChain, direction: Direction, security: ServerSecurity, log: AccessLog
+) -> listener_pb2.Filter:
+    manager = _Manager(
+        stat_prefix=chain.stat_prefix,
+        access_log=(*logs(log), *telemetry.http(direction)),
+        http_filters=(peer_metadata.exchange(direction, security), *_filters(chain)),
+    )
     manager.MergeFrom(_SAME_FOR_ALL)
     manager.MergeFrom(_DIRECTIONS[direction])
     if chain.forward_proxy:
         manager.MergeFrom(_FORWARD_PROXY)
+    if chain.edge:
+        manager.MergeFrom(_EDGE)
     _route(manager, chain.routes)
     return listener_pb2.Filter(name="envoy.filters.network.http_connection_manager", typed_config=typed(manager))
 

@@ -1,4 +1,4 @@
-"""The listener filter that tells HTTP from other protocols by the first bytes, and what its chains match on."""
+"""The listener filter that tells HTTP from other protocols by the first bytes."""
 
 from envoy.config.listener.v3 import listener_components_pb2 as listener_pb2
 from envoy.extensions.filters.listener.http_inspector.v3 import http_inspector_pb2
@@ -9,5 +9,3 @@ FILTER = listener_pb2.ListenerFilter(
     name="envoy.filters.listener.http_inspector",
     typed_config=typed(http_inspector_pb2.HttpInspector()),
 )
-
-HTTP = listener_pb2.FilterChainMatch(application_protocols=["http/1.0", "http/1.1", "h2c"])

@@ -8,6 +8,7 @@ from envoy.config.core.v3 import address_pb2, base_pb2, config_source_pb2, exten
 from envoy.config.endpoint.v3 import endpoint_pb2
 from envoy.config.listener.v3 import listener_pb2
 from envoy.extensions.bootstrap.internal_listener.v3 import internal_listener_pb2
+from google.protobuf import json_format
 from google.protobuf.any_pb2 import Any
 
 from core.envoy.any import serialised, typed
@@ -16,10 +17,11 @@ from core.envoy.names import CLUSTER, LISTENER, LOAD_ASSIGNMENT
 _MANAGER = "xds-grpc"
 
 
-def bootstrap(resources: Sequence[bytes], admin_socket: str = "") -> bytes:
+def bootstrap(resources: Sequence[bytes], admin_socket: str = "", *, own: bytes = b"") -> bytes:
     """A serialised `Bootstrap` (Envoy reads it from a file named `*.pb`) holding clusters, assignments and listeners.
 
     An assignment becomes a static cluster of its name, instead of the discovered one. `admin_socket` is a path.
+    `own` is a part of a `Bootstrap` as JSON, which stands instead of what is here.
     """
     config = bootstrap_pb2.Bootstrap(
         node=base_pb2.Node(id="sidecar~127.0.0.1~test.default~default.svc.cluster.local", cluster="test.default"),
@@ -31,6 +33,11 @@ def bootstrap(resources: Sequence[bytes], admin_socket: str = "") -> bytes:
     config.static_resources.clusters.extend(_clusters(resources))
     config.static_resources.clusters.append(cluster_pb2.Cluster(name=_MANAGER, type=cluster_pb2.Cluster.STATIC))
     config.static_resources.listeners.extend(_unpacked(resources, LISTENER, listener_pb2.Listener))
+    if own:
+        part = json_format.Parse(own, bootstrap_pb2.Bootstrap())
+        for field, _ in part.ListFields():
+            config.ClearField(field.name)
+        config.MergeFrom(part)
     return serialised(config)
 
 

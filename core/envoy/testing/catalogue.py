@@ -1,6 +1,9 @@
 """Values of the view, every field in every variant at least once. A new field or variant belongs in here."""
 
 from collections.abc import Iterator
+from typing import Literal
+
+from msgspec import structs
 
 from core.ir.routing import RequestMatch
 from core.ir.traffic import (
@@ -36,8 +39,23 @@ from core.ir.values import (
     ValueMatch,
 )
 from core.model.config import ConfigKey, Origin
+from core.model.identity import SpiffeId
+from core.model.mesh import AccessLog
 from core.model.service import Locality
-from core.view.listener import FilterChain, HttpChain, InProcess, Listener, NamedRoutes, Serve, Socket, TcpChain
+from core.view.listener import (
+    HTTP_BYTES,
+    PLAIN_HTTP,
+    Captured,
+    ChainMatch,
+    FilterChain,
+    HttpChain,
+    InProcess,
+    Listener,
+    NamedRoutes,
+    Serve,
+    Socket,
+    TcpChain,
+)
 from core.view.route import (
     Action,
     ForwardTo,
@@ -47,6 +65,16 @@ from core.view.route import (
     Tunnel,
     VirtualHost,
     WeightedUpstream,
+)
+from core.view.security import (
+    MESH_HTTP,
+    MESH_TCP,
+    Automatic,
+    ClientSecurity,
+    MeshClient,
+    MeshServer,
+    Originate,
+    Terminate,
 )
 from core.view.upstream import (
     AnyHost,
@@ -58,6 +86,7 @@ from core.view.upstream import (
     LoadAssignment,
     LocalityEndpoints,
     Nowhere,
+    OriginalDestination,
     Resolved,
     ServiceRef,
     Static,
@@ -83,6 +112,8 @@ ENDPOINTS: tuple[Endpoints, ...] = (
     Static("127.0.0.1", 8080),
     Internal("0.0.0.0_80"),
     AnyHost(),
+    OriginalDestination(),
+    OriginalDestination(source="127.0.0.6", mark=1337),
     Nowhere(),
     Resolved(),
     Resolved((LocalityEndpoints(Locality("r", "z"), (Endpoint("localhost", 80), Endpoint("::1", 8080, 3)), 0, 4),)),
@@ -126,6 +157,21 @@ BALANCERS: tuple[Balance | ConsistentHash, ...] = (
 )
 
 
+SNI = f"outbound_.9080_._.{HOST}"
+IDENTITIES = tuple(SpiffeId.of("cluster.local", namespace="default", service_account=name) for name in ("a", "b"))
+MESH_CLIENTS = tuple(
+    MeshClient(sni=SNI, identities=IDENTITIES[:count], protocols=protocols)
+    for count, protocols in enumerate((MESH_TCP, ("istio-h2", "istio"), ()))
+)
+CLIENT_SECURITIES: tuple[ClientSecurity, ...] = (
+    *MESH_CLIENTS,
+    *(Automatic(mesh=mesh) for mesh in MESH_CLIENTS),
+    Originate(),
+    Originate(sni="api.example.com", verify=False),
+    Originate(sni="api.example.com", names=("example.com", "spiffe://cluster.local/ns/a/sa/b")),
+)
+
+
 def upstreams() -> Iterator[Upstream]:
     for endpoints in ENDPOINTS:
         for http in HTTP_VERSIONS:
@@ -134,6 +180,9 @@ def upstreams() -> Iterator[Upstream]:
                 yield _upstream(pool.max_connections, endpoints=endpoints, http=http, pool=pool)
     for balancer in BALANCERS:
         yield _upstream(0, endpoints=Discovered(), load_balancer=balancer)
+    for security in CLIENT_SECURITIES:
+        for http in HTTP_VERSIONS:
+            yield _upstream(0, endpoints=Discovered(), http=http, security=security)
     for outlier in OUTLIERS:
         yield _upstream(0, endpoints=Discovered(), outlier=outlier)
 
@@ -216,32 +265,93 @@ _SERVES: tuple[Serve, ...] = (
 )
 
 
+_LOG = AccessLog(file="/dev/stdout")
+_OTHER_LOG = AccessLog(file="/dev/stderr", format="%START_TIME%")
+_JSON_LOG = AccessLog(file="/dev/null", encoding="JSON", format='{"a": "%PROTOCOL%", "b": {"c": 1}}')
+
+
 def listeners() -> Iterator[Listener]:
     """With distinct names and addresses, so that one proxy can have them all."""
     for number, serve in enumerate(_SERVES):
         name = f"127.9.0.1_{9000 + number}"
         chains = (FilterChain(name="only", serve=serve),)
         yield Listener(name=name, bind=Socket("127.9.0.1", 9000 + number), direction="outbound", chains=chains)
-    sniffed = (FilterChain(name="http", sniffed="http", serve=_SERVES[0]), FilterChain(name="any", serve=_SERVES[3]))
+    sniffed = (FilterChain(name="http", match=HTTP_BYTES, serve=_SERVES[0]), FilterChain(name="any", serve=_SERVES[3]))
     inbound = Socket("127.9.0.1", 9100)
-    yield Listener(name="inbound", bind=inbound, direction="inbound", chains=sniffed, access_log_file="/dev/stdout")
-    for number, log in enumerate(("", "/dev/stderr", "/dev/null")):
+    yield Listener(name="inbound", bind=inbound, direction="inbound", chains=sniffed, access_log=_LOG)
+    yield from _secured()
+    yield from _redirected()
+    for number, log in enumerate((AccessLog(), _OTHER_LOG, _JSON_LOG)):
         yield Listener(
             name=f"internal-{number}",
             bind=InProcess(),
             direction="outbound",
             chains=sniffed[: number + 1],
             sniff_timeout=number * 100,
-            access_log_file=log,
+            access_log=log,
         )
 
 
+_SECURED = (
+    FilterChain(
+        name="mesh-http",
+        match=ChainMatch(transport="tls", protocols=MESH_HTTP),
+        security=MeshServer(protocols=("h2", "http/1.1")),
+        serve=_SERVES[0],
+    ),
+    FilterChain(name="plain-http", match=ChainMatch(transport="plain", protocols=PLAIN_HTTP), serve=_SERVES[0]),
+    FilterChain(name="mesh", match=ChainMatch(transport="tls"), security=MeshServer(), serve=_SERVES[3]),
+    FilterChain(
+        name="gateway",
+        match=ChainMatch(server_names=("api.example.com", "*.example.com")),
+        security=Terminate(
+            secret="s", roots="r", min_version="TLSV1_2", max_version="1.3", ciphers=("ECDHE-RSA-AES128-GCM-SHA256",)
+        ),
+        serve=_SERVES[0],
+    ),
+    FilterChain(
+        name="any", match=ChainMatch(server_names=("b.test",)), security=Terminate(secret="s"), serve=_SERVES[3]
+    ),
+)
+
+
+def _secured() -> Iterator[Listener]:
+    for number, direction in enumerate(_DIRECTIONS):
+        bind = Socket("127.9.0.1", 9200 + number)
+        yield Listener(name=f"secured-{direction}", bind=bind, direction=direction, chains=_SECURED)
+
+
+_DIRECTIONS: tuple[Literal["inbound", "outbound"], ...] = ("inbound", "outbound")
+
+
+def _redirected() -> Iterator[Listener]:
+    idle = FilterChain(match=ChainMatch(port=9000), serve=TcpChain(stat_prefix="x", upstreams=_ONE, protocols=MESH_TCP))
+    chains = (*(structs.replace(each, match=structs.replace(each.match, port=80)) for each in _SECURED), idle)
+    rest = FilterChain(match=HTTP_BYTES, serve=_SERVES[0])
+    for number, direction in enumerate(_DIRECTIONS):
+        bind = Socket("127.9.0.1", 9300 + number)
+        yield Listener(name=f"redirected-{direction}", bind=bind, direction=direction, chains=chains, original=True)
+    yield Listener(
+        name="transparent",
+        bind=Socket("127.9.0.1", 9302),
+        direction="inbound",
+        chains=(*chains, rest),
+        original=True,
+        transparent=True,
+        mark=1337,
+    )
+    yield Listener(name="0.0.0.0_80", bind=Captured("0.0.0.0", 80), direction="outbound", chains=(*chains, rest))
+
+
+HEALTHS: tuple[Literal["HEALTHY", "DRAINING"], ...] = ("HEALTHY", "DRAINING")
 LOAD_ASSIGNMENTS = (
     LoadAssignment("nobody"),
     LoadAssignment(
         "somebody",
         (
-            LocalityEndpoints(Locality("r", "z", "s"), (Endpoint("127.0.0.1", 80), Endpoint("127.0.0.2", 80, 3)), 0, 4),
+            LocalityEndpoints(
+                Locality("r", "z", "s"), (Endpoint("127.0.0.1", 80, mutual=True), Endpoint("127.0.0.2", 80, 3)), 0, 4
+            ),
             LocalityEndpoints(Locality(), (Endpoint("::1", 65535, 1, "DRAINING", "reviews-v1.default"),), 1, 1),
         ),
     ),

@@ -1,4 +1,4 @@
-"""Traffic policies of a DestinationRule: load balancing, connection pools, outlier detection."""
+"""Traffic policies of a DestinationRule: load balancing, connection pools, outlier detection, TLS."""
 
 from collections.abc import Mapping
 from typing import ClassVar, Literal
@@ -24,8 +24,10 @@ from core.ir.traffic import (
 )
 from core.ir.values import INHERIT
 from core.kinds import headers, names, scalars
-from core.kinds.findings import DEPRECATED, UNSUPPORTED, Context
+from core.kinds.findings import DEPRECATED, Context
 from core.kinds.kind import Spec
+from core.kinds.networking import clienttls
+from core.kinds.networking.clienttls import ClientTlsSpec
 from core.kinds.networking.http_route import PortSpec
 from core.model.config import Origin
 
@@ -124,20 +126,6 @@ class OutlierSpec(Spec, frozen=True):
     }
 
 
-class TlsSpec(Spec, frozen=True):
-    """Only DISABLE means something yet; the rest is accepted here so that there is one finding, not eight."""
-
-    mode: Literal["DISABLE", "SIMPLE", "MUTUAL", "ISTIO_MUTUAL"] = "DISABLE"
-    client_certificate: str = ""
-    private_key: str = ""
-    ca_certificates: str = ""
-    credential_name: str = ""
-    subject_alt_names: tuple[str, ...] = ()
-    sni: str = ""
-    insecure_skip_verify: bool | None = None
-    ca_crl: str = ""
-
-
 _LATER: Mapping[str, Severity] = {
     "tunnel": Severity.ERROR,
     "proxyProtocol": Severity.ERROR,
@@ -151,7 +139,7 @@ class BlocksSpec(Spec, frozen=True):
     load_balancer: LoadBalancerSpec | None = None
     connection_pool: ConnectionPoolSpec | None = None
     outlier_detection: OutlierSpec | None = None
-    tls: TlsSpec | None = None
+    tls: ClientTlsSpec | None = None
 
 
 class PortPolicySpec(BlocksSpec, frozen=True):
@@ -179,9 +167,6 @@ def lower(context: Context, spec: TrafficPolicySpec, at: Origin) -> tuple[Traffi
 
 
 def _blocks(context: Context, spec: BlocksSpec, at: Origin) -> TrafficPolicy:
-    if spec.tls and spec.tls.mode != "DISABLE":
-        message = f"tls mode {spec.tls.mode} is not supported yet, and without it requests would go out in the clear"
-        context.error(at.at("tls").at("mode"), message, fix="take tls out, or use DISABLE", code=UNSUPPORTED)
     if spec.load_balancer and spec.load_balancer.simple == "PASSTHROUGH" and spec.outlier_detection:
         message = "outlierDetection has no effect with PASSTHROUGH, which looks at no endpoints"
         context.warn(at.at("outlierDetection"), message, fix="take one of them out")
@@ -190,6 +175,7 @@ def _blocks(context: Context, spec: BlocksSpec, at: Origin) -> TrafficPolicy:
         load_balancer=_balancer(context, balancer, at.at("loadBalancer")) if balancer else INHERIT,
         connection_pool=_pool(context, pool, at.at("connectionPool")) if pool else INHERIT,
         outlier=_outlier(context, outlier, at.at("outlierDetection")) if outlier else INHERIT,
+        tls=clienttls.lower(context, spec.tls, at.at("tls")) if spec.tls else INHERIT,
     )
 
 

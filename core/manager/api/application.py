@@ -54,8 +54,10 @@ class ConfigApi:
         self._findings = findings
         self._held = held
 
-    def application(self) -> Starlette:
+    def application(self, *more: Route) -> Starlette:
+        """`more`: routes of others, with the same failures."""
         routes = [
+            *more,
             Route("/healthz", self._healthz),
             Route("/version", self._version),
             Route("/status", self._status),

@@ -67,17 +67,23 @@ class Proxy:
     @contextlib.asynccontextmanager
     async def connected(self, socket: Path) -> AsyncIterator["Proxy"]:
         """One connection; it is closed when the block is left. `code` and `details` say how the Manager ended it."""
+        channel = grpc.aio.insecure_channel(f"unix:{socket}", options=_OPTIONS)
+        async with channel, self.conversing(channel):
+            yield self
+
+    @contextlib.asynccontextmanager
+    async def conversing(self, channel: grpc.aio.Channel) -> AsyncIterator["Proxy"]:
+        """The same on a channel of somebody else's."""
         method = "DeltaAggregatedResources" if self._delta else "StreamAggregatedResources"
-        async with grpc.aio.insecure_channel(f"unix:{socket}", options=_OPTIONS) as channel:
-            self._asked, self._nonces, self.code = {}, {}, None
-            self._call = _stream(channel, _SERVICE + method)
-            reading = asyncio.create_task(self._read())
-            try:
-                yield self
-            finally:
-                reading.cancel()
-                self._call.cancel()
-                await asyncio.wait([reading])
+        self._asked, self._nonces, self.code = {}, {}, None
+        self._call = _stream(channel, _SERVICE + method)
+        reading = asyncio.create_task(self._read())
+        try:
+            yield self
+        finally:
+            reading.cancel()
+            self._call.cancel()
+            await asyncio.wait([reading])
 
     async def until(self, seen: Callable[["Proxy"], object], *, within: float = 5.0) -> None:
         """Returns when `seen` is true. Raises AssertionError after `within` seconds."""

@@ -7,12 +7,14 @@ import yaml
 from core.kinds.decode import decode
 from core.manager.pusher import Pusher
 from core.manager.world import World
-from core.model.change import Change, ConfigPut, InstancePut, ServicePut, WorkloadPut
+from core.model.change import Change, ConfigPut, InstancePut, SecretPut, ServicePut, WorkloadPut
 from core.model.config import Document
+from core.model.identity import SpiffeId
 from core.model.labels import Labels
 from core.model.protocol import select_protocol
+from core.model.secret import Secret
 from core.model.service import Health, Instance, InstanceKey, Port, Service, ServiceKey, WorkloadKey
-from core.model.workload import AppPort, Explicit, Workload
+from core.model.workload import AppPort, EntryPort, Explicit, Redirected, Workload
 
 SUFFIX = "svc.cluster.local"
 
@@ -53,9 +55,18 @@ def _port(text: str) -> Port:
 
 
 def instance(
-    of: str, address: str, *, labels: Mapping[str, str] = {}, health: Health = Health.HEALTHY, workload: str = ""
+    of: str,
+    address: str,
+    *,
+    labels: Mapping[str, str] = {},
+    health: Health = Health.HEALTHY,
+    workload: str = "",
+    account: str = "",
 ) -> Instance:
-    """Of a service; it is named by its address and listens on the ports of the service."""
+    """Of a service; it is named by its address and listens on the ports of the service.
+
+    With an `account` a proxy is there, and shows that service account of the service's namespace.
+    """
     ports = tuple((f"p{number}", number) for number in (80, 8080, 9000, 9080))
     return Instance(
         key=InstanceKey(service_key(of), address),
@@ -64,6 +75,9 @@ def instance(
         labels=Labels.of(labels),
         health=health,
         workload=workload_key(workload) if workload else None,
+        identity=SpiffeId.of("cluster.local", namespace=service_key(of).namespace, service_account=account)
+        if account
+        else None,
     )
 
 
@@ -72,6 +86,23 @@ def workload(name: str, *, number: int = 1, virtual: str = "", labels: Mapping[s
     ports = tuple(AppPort(port, f"127.32.0.{number}", port) for port in (80, 8080, 9000, 9080))
     capture = Explicit(app_ports=ports, virtual_network=virtual or None)
     return Workload(key=workload_key(name), address=f"127.16.0.{number}", labels=Labels.of(labels), capture=capture)
+
+
+def redirected(name: str, *, number: int = 1, labels: Mapping[str, str] = {}) -> Workload:
+    """A workload in capture `redirect`; `number` makes its address."""
+    return Workload(key=workload_key(name), address=f"10.1.0.{number}", labels=Labels.of(labels), capture=Redirected())
+
+
+def gateway(name: str, *ports: int, number: int = 200, labels: Mapping[str, str] = {}) -> Workload:
+    """A gateway workload that opens `ports` (80 and 443 if none is given), each 8000 higher."""
+    return Workload(
+        key=workload_key(name),
+        address=f"127.16.0.{number}",
+        labels=Labels.of(labels or {"istio": "ingressgateway"}),
+        capture=Explicit(),
+        role="gateway",
+        ports=tuple(EntryPort(port, "127.0.0.1", 8000 + port, 8000 + port) for port in ports or (80, 443)),
+    )
 
 
 def documents(text: str, *, namespace: str = "default") -> tuple[Document, ...]:
@@ -94,7 +125,7 @@ def document(kind: str, name: str, spec: object, *, namespace: str = "default") 
     return found
 
 
-Fact = Service | Instance | Workload | Document
+Fact = Service | Instance | Workload | Document | Secret
 
 
 def change(fact: Fact) -> Change:
@@ -108,6 +139,8 @@ def change(fact: Fact) -> Change:
             return WorkloadPut(fact)
         case Document():
             return ConfigPut(fact)
+        case Secret():
+            return SecretPut(fact)
 
 
 class Plane:

@@ -30,8 +30,8 @@ class Rounds:
     """
 
     __slots__ = (
-        "_afresh", "_channels", "_clusters_are_there", "_cold", "_doomed", "_due", "_generation", "_groups", "_head",
-        "_kept", "_let_go", "_round", "_taken", "_turned", "_withheld", "delivered",
+        "_afresh", "_behind", "_channels", "_clusters_are_there", "_cold", "_doomed", "_due", "_generation", "_groups",
+        "_head", "_kept", "_let_go", "_round", "_taken", "_turned", "_withheld", "delivered",
     )  # fmt: skip
 
     def __init__(self, channels: Mapping[ResourceType, Channel], groups: Sequence[Group]) -> None:
@@ -51,6 +51,9 @@ class Rounds:
         self._doomed: frozenset[tuple[ResourceType, str]] = frozenset()
         self._due = False
         self._withheld = False
+        # Endpoints whose cluster changed as well: they go after it. A new endpoint may show an identity that the
+        # cluster as it was does not trust.
+        self._behind: frozenset[str] = frozenset()
         # Clusters that were sent and got no endpoints since.
         self._cold: frozenset[str] = frozenset()
         # What a proxy may ask for because of this round, as it was when the round began.
@@ -129,6 +132,8 @@ class Rounds:
             return False
         for type_ in _AT_ONCE:
             if names := self._changed(type_, since):
+                if type_ is _ENDPOINTS and self._is_behind():
+                    names = self._put_behind(names)
                 doomed = len(self._doomed)
                 self._channels[type_].let_go(self._take(type_, names))
                 self._due = self._due or len(self._doomed) > doomed
@@ -166,6 +171,7 @@ class Rounds:
         self._clusters_are_there = False
         self._release(_CLUSTER, news[_CLUSTER], greeted)
         yield from self._until(_CLUSTER)
+        self._follow_clusters()
         while self._channels[_ENDPOINTS].sending(self._cold):
             yield False
         self._clusters_are_there = True
@@ -183,6 +189,18 @@ class Rounds:
             if types != (_ENDPOINTS,):
                 yield from self._until(*types)
         self.delivered = self._generation
+
+    def _put_behind(self, names: Collection[str]) -> Collection[str]:
+        """Keeps back those whose cluster the next round brings; the others."""
+        changed = {n for n in names if self._is_unread(_CLUSTER, n) and newest(self._groups, _CLUSTER, n) is not None}
+        self._behind |= changed
+        return [name for name in names if name not in changed]
+
+    def _follow_clusters(self) -> None:
+        arrived = frozenset(name for name in self._behind if not self._is_unread(_CLUSTER, name))
+        self._behind -= arrived
+        if arrived:
+            self._channels[_ENDPOINTS].let_go(self._take(_ENDPOINTS, sorted(arrived)))
 
     def _until(self, *types: ResourceType) -> Iterator[bool]:
         yield True

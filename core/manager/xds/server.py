@@ -1,9 +1,10 @@
-"""ADS over grpc.aio: a unix socket per workload, raw bytes in and out. The only module here that knows grpc or a task.
+"""ADS over grpc.aio: raw bytes in and out, a unix socket per workload. The only module here that knows grpc or a task.
 
 It decides nothing about what is sent; a transport of our own would replace this file alone."""
 
 import asyncio
 import logging
+import math
 import stat
 from collections.abc import AsyncIterator, Callable
 from functools import partial
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import grpc
+import msgspec
 from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest, DiscoveryRequest
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import DecodeError
@@ -25,7 +27,18 @@ from core.model.workload import Node
 OpenStream = Callable[[Node, Dialect], Stream]
 """Makes the stream of a proxy that says it is `Node`. May raise a `MeshError`: `Denied` for a stranger."""
 
-_Context = grpc.aio.ServicerContext[bytes, bytes]
+Context = grpc.aio.ServicerContext[bytes, bytes]
+
+
+class Guest(msgspec.Struct, frozen=True):
+    """Who was let in: how its stream is made, and how many seconds that may last."""
+
+    open_stream: OpenStream
+    seconds: float = math.inf
+
+
+Admit = Callable[[Context], Guest]
+"""Looks at a connection, before anything is said on it. May raise a `MeshError`: `Denied` for a stranger."""
 
 _log = logging.getLogger(__name__)
 
@@ -33,7 +46,7 @@ _SERVICE = "envoy.service.discovery.v3.AggregatedDiscoveryService"
 _DELTA, _WHOLE = "DeltaAggregatedResources", "StreamAggregatedResources"
 _DIALECTS: dict[str, Dialect] = {_DELTA: Delta(), _WHOLE: StateOfTheWorld()}
 _REQUESTS = {_DELTA: DeltaDiscoveryRequest, _WHOLE: DiscoveryRequest}
-_OPTIONS = (
+OPTIONS = (
     ("grpc.max_send_message_length", -1),
     ("grpc.max_receive_message_length", 64 << 20),
     # Envoy's keepalive pings are no abuse.
@@ -51,11 +64,16 @@ _CODES = (
 
 
 class Server:
-    """The sockets on which proxies are served; they come and go while it runs."""
+    """The sockets on which proxies are served; they come and go while it runs.
 
-    def __init__(self) -> None:
+    `age` says how many seconds a stream may last; then the proxy comes back, on this machine as from elsewhere.
+    """
+
+    def __init__(self, *, age: Callable[[], float] = lambda: math.inf) -> None:
         # A grpc.aio server that nobody refers to shuts down without a word.
         self._listening: dict[Path, Listening] = {}
+        self._others: list[Conversations] = []
+        self._age = age
 
     async def listen(self, path: Path, open_stream: OpenStream) -> "Listening":
         """Serve one workload's proxy on a unix socket at `path`, in place of a socket left there.
@@ -65,10 +83,30 @@ class Server:
         if path in self._listening:
             raise Misconfigured(f"{path} is served already", fix="close it before listening anew")
         _make_room(path)
-        listening = Listening(path, open_stream)
+        listening = Listening(path, Conversations(str(path), lambda context: Guest(open_stream, self._age())))
         await listening._start()
         self._listening[path] = listening
         return listening
+
+    def elsewhere(self, place: str, admit: Admit) -> "Conversations":
+        """The service for another transport; its streams are counted here, and guests stay no longer than others."""
+
+        def shortened(context: Context) -> Guest:
+            guest = admit(context)
+            return msgspec.structs.replace(guest, seconds=min(guest.seconds, self._age()))
+
+        self._others.append(Conversations(place, shortened))
+        return self._others[-1]
+
+    def streams(self) -> set[Stream]:
+        """Those that are open now."""
+        every = (*(listening.conversations for listening in self._listening.values()), *self._others)
+        return {stream for conversations in every for _, stream in conversations.streams}
+
+    def hang_up(self, stream: Stream) -> None:
+        """Its proxy has nothing to look for here any more."""
+        for conversations in self._others:
+            conversations.hang_up(stream)
 
     async def close(self, path: Path | None = None) -> None:
         """Stop serving at `path`, or everywhere. Proxies keep what they have and try to come back."""
@@ -80,18 +118,15 @@ class Server:
 class Listening:
     """One socket and the streams on it: one, or for a moment two while a proxy reconnects or is replaced."""
 
-    def __init__(self, path: Path, open_stream: OpenStream) -> None:
+    def __init__(self, path: Path, conversations: "Conversations") -> None:
         self.path = path
-        self._open_stream = open_stream
-        self._streams: dict[Stream, Node] = {}
-        self._server = grpc.aio.server(options=_OPTIONS)
-        # Without serialisers grpc passes bytes through.
-        handlers = {m: grpc.stream_stream_rpc_method_handler(partial(self._serve, m)) for m in _DIALECTS}
-        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(_SERVICE, handlers),))
+        self.conversations = conversations
+        self._server = grpc.aio.server(options=OPTIONS)
+        self._server.add_generic_rpc_handlers((conversations.handler,))
 
     @property
     def streams(self) -> tuple[tuple[Node, Stream], ...]:
-        return tuple((node, stream) for stream, node in self._streams.items())
+        return self.conversations.streams
 
     async def _start(self) -> None:
         try:
@@ -104,40 +139,82 @@ class Listening:
         await self._server.stop(None)
         self.path.unlink(missing_ok=True)
 
-    async def _serve(self, method: str, requests: AsyncIterator[bytes], context: _Context) -> None:
+
+class Conversations:
+    """The service ADS, and its streams. `place` is what logs call it."""
+
+    def __init__(self, place: str, admit: Admit) -> None:
+        self._place = place
+        self._admit = admit
+        self._streams: dict[Stream, tuple[Node, asyncio.Future[None]]] = {}
+
+    @property
+    def handler(self) -> "grpc.GenericRpcHandler[bytes, bytes]":
+        # Without serialisers grpc passes bytes through.
+        handlers = {m: grpc.stream_stream_rpc_method_handler(partial(self._serve, m)) for m in _DIALECTS}
+        return grpc.method_handlers_generic_handler(_SERVICE, handlers)
+
+    @property
+    def streams(self) -> tuple[tuple[Node, Stream], ...]:
+        return tuple((node, stream) for stream, (node, _) in self._streams.items())
+
+    def hang_up(self, stream: Stream) -> None:
+        if stream in self._streams:
+            _end(self._streams[stream][1])
+
+    async def _serve(self, method: str, requests: AsyncIterator[bytes], context: Context) -> None:
         node: Node | None = None
         try:
+            guest = self._admit(context)
             requests = aiter(requests)
             async for first in requests:
                 node = _node(method, first)
-                await self._converse(node, _DIALECTS[method], first, requests, context)
+                await self._converse(node, (guest, _DIALECTS[method]), first, requests, context)
+                # Also when nobody has said goodbye: the stream is over, and the proxy comes back.
+                return
         except MeshError as error:
-            _log.warning("stream refused", extra={"socket": str(self.path), "node": node, "reason": str(error)})
+            _log.warning("stream refused", extra={"socket": self._place, "node": node, "reason": str(error)})
             await _abort(context, error)
         except Exception:
             # The one place that outlives a bug: it costs this proxy its stream, and nobody else theirs.
             if not context.done():
-                _log.exception("stream failed", extra={"socket": str(self.path), "node": node})
+                _log.exception("stream failed", extra={"socket": self._place, "node": node})
                 await context.abort(grpc.StatusCode.INTERNAL, "the Manager failed; its log says how")
 
     async def _converse(
-        self, node: Node, dialect: Dialect, first: bytes, requests: AsyncIterator[bytes], context: _Context
+        self,
+        node: Node,
+        terms: tuple[Guest, Dialect],
+        first: bytes,
+        requests: AsyncIterator[bytes],
+        context: Context,
     ) -> None:
-        stream, awake = self._open_stream(node, dialect), asyncio.Event()
-        self._streams[stream] = node
+        guest, dialect = terms
+        loop = asyncio.get_running_loop()
+        stream, awake, over = guest.open_stream(node, dialect), asyncio.Event(), loop.create_future()
+        self._streams[stream] = node, over
         stream.attach(awake.set)
+        ending = loop.call_later(max(guest.seconds, 0), _end, over) if math.isfinite(guest.seconds) else None
         writer = asyncio.create_task(_write(stream, awake, context))
         reader = asyncio.create_task(_read(stream, awake, first, requests))
         try:
-            done, _ = await asyncio.wait((reader, writer), return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait((reader, writer, over), return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 task.result()
         finally:
             stream.detach()
             del self._streams[stream]
+            _end(over)
+            if ending is not None:
+                ending.cancel()
             for task in (reader, writer):
                 task.cancel()
             await asyncio.gather(reader, writer, return_exceptions=True)
+
+
+def _end(over: asyncio.Future[None]) -> None:
+    if not over.done():
+        over.set_result(None)
 
 
 async def _read(stream: Stream, awake: asyncio.Event, first: bytes, requests: AsyncIterator[bytes]) -> None:
@@ -148,7 +225,7 @@ async def _read(stream: Stream, awake: asyncio.Event, first: bytes, requests: As
             awake.set()
 
 
-async def _write(stream: Stream, awake: asyncio.Event, context: _Context) -> None:
+async def _write(stream: Stream, awake: asyncio.Event, context: Context) -> None:
     while True:
         await awake.wait()
         awake.clear()
@@ -156,7 +233,7 @@ async def _write(stream: Stream, awake: asyncio.Event, context: _Context) -> Non
             await context.write(response)
 
 
-async def _abort(context: _Context, error: MeshError) -> NoReturn:
+async def _abort(context: Context, error: MeshError) -> NoReturn:
     codes = [code for kind, code in _CODES if isinstance(error, kind)]
     await context.abort((*codes, grpc.StatusCode.FAILED_PRECONDITION)[0], str(error))
 

@@ -5,7 +5,17 @@ from collections import Counter
 import msgspec
 import pytest
 
-from core.manager.testing.facts import Fact, Plane, document, instance, service, service_key, workload, workload_key
+from core.manager.testing.facts import (
+    Fact,
+    Plane,
+    document,
+    documents,
+    instance,
+    service,
+    service_key,
+    workload,
+    workload_key,
+)
 from core.manager.xds.resource import ResourceType
 from core.model.change import ConfigGone, InstanceGone, ServiceGone
 from core.model.config import Document
@@ -69,6 +79,28 @@ def test_an_endpoint_that_fails_its_probe_costs_no_more(small: Plane, large: Pla
     counts = runs(small, sick)
     assert 0 < sum(counts.values()) <= 10
     assert runs(large, sick) == counts
+
+
+def test_an_endpoint_costs_clusters_only_if_it_brings_a_new_identity(small: Plane, large: Plane) -> None:
+    """Clusters say who is trusted: a first instance of an account changes them, a second one does not."""
+    first, second = (instance("s6", f"10.0.1.{i}", account="a") for i in range(2))
+    counts = runs(small, first)
+    assert counts["cluster"] == 2
+    assert runs(large, first) == counts
+    assert runs(small, second).keys() <= {"service_endpoints", "assignment", "findings"}
+    assert runs(small, msgspec.structs.replace(first, health=Health.UNHEALTHY)).get("cluster", 0) == 0
+
+
+def test_a_mode_costs_the_load_assignments_of_its_namespace_and_no_cluster(small: Plane) -> None:
+    """Which endpoints speak mutual TLS is theirs to say; a mode that makes no difference to callers stops there."""
+    text = "{apiVersion: security.istio.io/v1, kind: PeerAuthentication, metadata: {name: a}, spec: {mtls: {mode: %s}}}"
+    small.told(instance("s5", "10.0.1.7", account="a"))
+    for mode, changed in (("STRICT", False), ("DISABLE", True)):
+        (said,) = documents(text % mode)
+        counts = runs(small, said)
+        assert "cluster" not in counts
+        assert "service_clusters" not in counts
+        assert bool(counts.get("assignment")) is changed
 
 
 def test_a_rule_costs_its_virtual_hosts(small: Plane, large: Plane) -> None:

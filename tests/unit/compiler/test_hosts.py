@@ -1,5 +1,6 @@
 """Virtual hosts and clusters of odd services: aliases, IPv6, shared names, hosts that only rules know."""
 
+from core.compiler.precedence import service_for
 from core.compiler.view import ProxyView
 from core.manager.testing.facts import Plane, document, instance, service, workload, workload_key
 from core.view.route import ForwardTo, RouteConfiguration, VirtualHost
@@ -100,3 +101,20 @@ def test_a_host_that_only_a_rule_knows_can_be_called_through_a_tunnel() -> None:
         for name in log.resources
     }
     assert {"internal|80||", "0.0.0.0_80", "80"} <= names
+
+
+def test_a_services_own_host_comes_before_an_alias_of_another() -> None:
+    """However old the other one is; what has the alias is found by its own host."""
+    own, other = service("web", created=2.0), service("old", aliases=["web.default.svc.cluster.local"], created=1.0)
+    inputs = Plane(own, other).world.inputs
+    assert service_for(inputs, "default", own.key.host) == own
+    assert service_for(inputs, "default", other.key.host) == other
+
+
+def test_who_is_hidden_is_not_found_by_an_alias_either() -> None:
+    """Two services of one host: to callers who get the one, an alias of the other is nobody."""
+    shown = service("n1/www.example.com", created=1.0)
+    hidden = service("n2/www.example.com", aliases=["shop.example.com"], created=2.0)
+    inputs = Plane(shown, hidden).world.inputs
+    assert service_for(inputs, "n1", "shop.example.com") is None
+    assert service_for(inputs, "n2", "shop.example.com") == hidden

@@ -231,6 +231,7 @@ def test_metadata() -> None:
         origins=(catalogue.ORIGIN,),
     )
     assert MessageToDict(cluster(upstream).metadata.filter_metadata["istio"]) == {
+        "service": f"{catalogue.HOST};reviews;default",
         "services": [{"host": catalogue.HOST, "name": "reviews", "namespace": "default"}],
         "default_original_port": 9080,
         "subset": "v2",

@@ -5,17 +5,29 @@ from envoy.extensions.access_loggers.file.v3 import file_pb2
 from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2 as hcm_pb2
 from envoy.extensions.filters.network.tcp_proxy.v3 import tcp_proxy_pb2
 from google.protobuf.any_pb2 import Any
+from google.protobuf.json_format import MessageToDict
 
 from core.envoy import listeners
-from core.envoy.access_log import FORMAT
+from core.envoy.access_log import FORMAT, KEYS
 from core.envoy.names import LISTENER
-from core.view.listener import FilterChain, HttpChain, InProcess, Listener, NamedRoutes, Serve, Socket, TcpChain
+from core.model.mesh import AccessLog
+from core.view.listener import (
+    HTTP_BYTES,
+    FilterChain,
+    HttpChain,
+    InProcess,
+    Listener,
+    NamedRoutes,
+    Serve,
+    Socket,
+    TcpChain,
+)
 from core.view.route import RouteConfiguration, VirtualHost, WeightedUpstream
 
 HTTP = HttpChain(stat_prefix="h", routes=NamedRoutes("80"))
 TCP = TcpChain(stat_prefix="t", upstreams=(WeightedUpstream("x"),))
 OUTBOUND = Listener(name="l", bind=InProcess(), direction="outbound", chains=(FilterChain(serve=HTTP),))
-SNIFFING = (FilterChain(name="http", sniffed="http", serve=HTTP), FilterChain(serve=TCP))
+SNIFFING = (FilterChain(name="http", match=HTTP_BYTES, serve=HTTP), FilterChain(serve=TCP))
 
 
 def read(value: Listener) -> listener_pb2.Listener:
@@ -30,9 +42,12 @@ def http(value: Listener) -> hcm_pb2.HttpConnectionManager:
     return hcm_pb2.HttpConnectionManager.FromString(network_filter.typed_config.value)
 
 
-def serving(serve: Serve, log: str = "") -> Listener:
+NO_LOG = AccessLog()
+
+
+def serving(serve: Serve, log: AccessLog = NO_LOG) -> Listener:
     return Listener(
-        name="l", bind=InProcess(), direction="outbound", chains=(FilterChain(serve=serve),), access_log_file=log
+        name="l", bind=InProcess(), direction="outbound", chains=(FilterChain(serve=serve),), access_log=log
     )
 
 
@@ -81,16 +96,16 @@ def test_http() -> None:
     assert manager.normalize_path.value
     assert manager.server_name == "istio-envoy"
     assert [upgrade.upgrade_type for upgrade in manager.upgrade_configs] == ["websocket"]
-    assert not manager.access_log
+    assert [log.name for log in manager.access_log] == ["envoy.access_loggers.stats"]
 
 
 def test_http_filters() -> None:
     """The router is last; hosts are looked up only where requests may go anywhere."""
     names = [f.name.rpartition(".")[2] for f in http(OUTBOUND).http_filters]
-    assert names == ["grpc_stats", "fault", "router"]
+    assert names == ["peer_metadata", "grpc_stats", "fault", "router"]
     anywhere = http(serving(HttpChain(stat_prefix="h", routes=NamedRoutes("80"), any_host=True)))
     names = [f.name.rpartition(".")[2] for f in anywhere.http_filters]
-    assert names == ["grpc_stats", "fault", "dynamic_forward_proxy", "router"]
+    assert names == ["peer_metadata", "grpc_stats", "fault", "dynamic_forward_proxy", "router"]
 
 
 def test_forward_proxy() -> None:
@@ -134,9 +149,30 @@ def test_tcp() -> None:
 
 def test_access_logs() -> None:
     """Logs go to the file in Istio's format; the standard streams are Envoy's own, as paths they may not be opened."""
-    (log,) = http(serving(HTTP, "/var/log/a.log")).access_log
+    log, _ = http(serving(HTTP, AccessLog(file="/var/log/a.log"))).access_log
     config = file_pb2.FileAccessLog.FromString(log.typed_config.value)
     assert config.path == "/var/log/a.log"
     assert config.log_format.text_format_source.inline_string == FORMAT
-    streams = [http(serving(HTTP, path)).access_log[0].name for path in ("/dev/stdout", "/dev/stderr")]
+    streams = [http(serving(HTTP, AccessLog(file=path))).access_log[0].name for path in ("/dev/stdout", "/dev/stderr")]
     assert streams == ["envoy.access_loggers.stdout", "envoy.access_loggers.stderr"]
+
+
+def test_json_access_logs() -> None:
+    """JSON has Istio's keys, or what the user wrote; a text of the user's ends its line."""
+    log, _ = http(serving(HTTP, AccessLog(file="/a", encoding="JSON"))).access_log
+    fields = file_pb2.FileAccessLog.FromString(log.typed_config.value).log_format.json_format
+    assert dict(fields) == KEYS
+    log, _ = http(serving(HTTP, AccessLog(file="/a", encoding="JSON", format='{"a": {"b": "%PROTOCOL%"}}'))).access_log
+    fields = file_pb2.FileAccessLog.FromString(log.typed_config.value).log_format.json_format
+    assert MessageToDict(fields) == {"a": {"b": "%PROTOCOL%"}}
+    log, _ = http(serving(HTTP, AccessLog(file="/a", format="%PROTOCOL%"))).access_log
+    text = file_pb2.FileAccessLog.FromString(log.typed_config.value).log_format.text_format_source.inline_string
+    assert text == "%PROTOCOL%\n"
+
+
+def test_connections_are_logged_once() -> None:
+    """Telemetry hears of a TCP connection when it begins; the access log still has one line for it."""
+    (network_filter,) = read(serving(TCP, AccessLog(file="/a"))).filter_chains[0].filters
+    log, *_ = tcp_proxy_pb2.TcpProxy.FromString(network_filter.typed_config.value).access_log
+    assert log.filter.log_type_filter.exclude
+    assert len(log.filter.log_type_filter.types) == 1

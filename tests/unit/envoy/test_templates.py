@@ -1,6 +1,7 @@
 """Templates are only a faster way: their bytes are those that protobuf makes."""
 
 from collections.abc import Callable
+from typing import Literal
 
 from google.protobuf.struct_pb2 import Struct, Value
 from hypothesis import example, given
@@ -15,8 +16,10 @@ from core.ir.routing import ANY_REQUEST, RequestMatch
 from core.ir.traffic import Balance, ConnectionPool, ConsistentHash, Outlier
 from core.ir.values import DEFAULT_RETRY, NO_HEADERS, Fault, Headers, Retry
 from core.model.config import ConfigKey, Origin
-from core.view.listener import Listener, Socket
+from core.model.identity import SpiffeId
+from core.view.listener import Captured, Listener, Socket
 from core.view.route import Action, ForwardTo, Route, WeightedUpstream
+from core.view.security import NO_TLS, Automatic, ClientSecurity, MeshClient
 from core.view.upstream import Discovered, Endpoint, Endpoints, HttpVersion, ServiceRef, Upstream
 
 # Short texts over few letters, so that stand-ins, equal texts and equal lengths do occur.
@@ -31,12 +34,18 @@ POOLS = st.one_of(
 )
 
 
+def automatic() -> st.SearchStrategy[Automatic]:
+    identities = st.lists(st.builds(SpiffeId, st.just("cluster.local"), NAMES.filter(bool)), max_size=2).map(tuple)
+    return st.builds(lambda sni, ids: Automatic(mesh=MeshClient(sni=sni, identities=ids)), NAMES, identities)
+
+
 @st.composite
 def upstreams(draw: st.DrawFn) -> Upstream:
     endpoints: Endpoints = draw(st.one_of(st.just(Discovered()), st.sampled_from(catalogue.ENDPOINTS)))
     http: HttpVersion = draw(st.sampled_from(catalogue.HTTP_VERSIONS))
     balancer: Balance | ConsistentHash = draw(st.sampled_from(catalogue.BALANCERS))
     outlier: Outlier | None = draw(st.sampled_from((None, *catalogue.OUTLIERS)))
+    security: ClientSecurity = draw(st.one_of(st.sampled_from((NO_TLS, *catalogue.CLIENT_SECURITIES)), automatic()))
     return Upstream(
         name=draw(NAMES),
         endpoints=endpoints,
@@ -45,6 +54,7 @@ def upstreams(draw: st.DrawFn) -> Upstream:
         load_balancer=balancer,
         pool=draw(POOLS),
         outlier=outlier,
+        security=security,
         service=draw(st.none() | SERVICES),
         subset=draw(NAMES),
         port=draw(PORTS),
@@ -90,10 +100,12 @@ def test_routes(route: Route) -> None:
     assert thrice(lambda: routes.encode_routes((route,))) == {expected}
 
 
-@given(NAMES, PORTS, st.integers(1, 2**20), st.sampled_from(("HEALTHY", "DRAINING")), NAMES)
-def test_endpoints(address: str, port: int, weight: int, health: str, workload: str) -> None:
+@given(NAMES, PORTS, st.integers(1, 2**20), st.sampled_from(catalogue.HEALTHS), NAMES, st.booleans())
+def test_endpoints(
+    address: str, port: int, weight: int, health: Literal["HEALTHY", "DRAINING"], workload: str, mutual: bool
+) -> None:
     """Whatever the endpoint, its bytes are what protobuf alone makes of it."""
-    endpoint = Endpoint(address, port, weight, "DRAINING" if health == "DRAINING" else "HEALTHY", workload)
+    endpoint = Endpoint(address, port, weight, health, workload, mutual)
     expected = endpoints.build(*endpoints.taken_apart(endpoint))
     assert thrice(lambda: endpoints.encode_endpoint(endpoint)) == {expected}
 
@@ -101,7 +113,8 @@ def test_endpoints(address: str, port: int, weight: int, health: str, workload: 
 @given(st.sampled_from(list(catalogue.listeners())), NAMES, NAMES)
 def test_listeners(listener: Listener, name: str, address: str) -> None:
     """Whatever the listener, its bytes are what protobuf alone makes of it."""
-    bind = Socket(address, 80) if isinstance(listener.bind, Socket) else listener.bind
+    placed = isinstance(listener.bind, Socket | Captured)
+    bind = structs.replace(listener.bind, address=address) if placed else listener.bind
     renamed = structs.replace(listener, name=name, bind=bind)
     assert listeners.put_together(*listeners.taken_apart(renamed)) == renamed
     expected = listeners.build(*listeners.taken_apart(renamed))

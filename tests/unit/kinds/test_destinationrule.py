@@ -5,6 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from core.ir.lowered import Lowered
+from core.ir.security import ClientTls, MeshTls, PlainBytes, ServerTls
 from core.ir.traffic import (
     UNLIMITED,
     Balance,
@@ -23,6 +24,7 @@ from core.ir.traffic import (
 )
 from core.ir.values import INHERIT
 from core.model.config import ConfigKey, Origin
+from core.model.identity import SpiffeId
 from core.model.labels import Labels
 
 Policy = Callable[[object], TrafficPolicy]
@@ -76,7 +78,7 @@ def test_hosts_may_be_wildcards(lower: Lower, host: str) -> None:
 def test_blocks_that_are_absent_are_inherited(policy: Policy) -> None:
     """A block that is there replaces the inherited one as a whole, with defaults for what it leaves out."""
     assert policy({"outlierDetection": {}}) == TrafficPolicy(outlier=Outlier())
-    assert policy({"tls": {"mode": "DISABLE"}}) == TrafficPolicy()
+    assert policy({"tls": {"mode": "DISABLE"}}) == TrafficPolicy(tls=PlainBytes())
     assert policy({"loadBalancer": {}}).load_balancer == Balance("LEAST_REQUEST")
 
 
@@ -184,3 +186,32 @@ def test_ports(lower: Lower) -> None:
     lowered = lower({"host": "a", "trafficPolicy": spec, "subsets": [{"name": "v1", "trafficPolicy": spec}]})
     assert lowered.ports == wanted
     assert lowered.subsets[0].ports == wanted
+
+
+SPIFFE = "spiffe://cluster.local/ns/a/sa/b"
+
+
+@pytest.mark.parametrize(
+    ("tls", "meant"),
+    [
+        ({}, PlainBytes()),
+        ({"mode": "ISTIO_MUTUAL"}, MeshTls()),
+        (
+            {"mode": "ISTIO_MUTUAL", "sni": "x.com", "subjectAltNames": [SPIFFE, SPIFFE]},
+            MeshTls(sni="x.com", identities=(SpiffeId.parse(SPIFFE),)),
+        ),
+        ({"mode": "SIMPLE"}, ServerTls()),
+        ({"mode": "SIMPLE", "insecureSkipVerify": True}, ServerTls(verify=False)),
+        (
+            {"mode": "SIMPLE", "sni": "x.com", "caCertificates": "/r", "subjectAltNames": ["y.com"]},
+            ServerTls(sni="x.com", roots="/r", names=("y.com",)),
+        ),
+        (
+            {"mode": "MUTUAL", "clientCertificate": "/c", "privateKey": "/k"},
+            ServerTls(certificate="/c", key="/k"),
+        ),
+    ],
+)
+def test_tls_modes(policy: Policy, tls: dict[str, object], meant: ClientTls) -> None:
+    """What a server is shown and has to show."""
+    assert policy({"tls": tls}) == TrafficPolicy(tls=meant)

@@ -7,7 +7,7 @@ import pytest
 
 from core.kinds.meshconfig import KEY, LoweredMesh, lower_mesh
 from core.model.config import ConfigKey, Document
-from core.model.mesh import Mesh, OutboundMode
+from core.model.mesh import AccessLog, Mesh, OutboundMode
 
 MakeDocument = Callable[[str, object], Document]
 
@@ -26,13 +26,15 @@ def test_every_field(make_document: MakeDocument) -> None:
         "outboundTrafficPolicy": {"mode": "REGISTRY_ONLY"},
         "connectTimeout": "1.5s",
         "accessLogFile": "/dev/stdout",
+        "accessLogEncoding": "JSON",
+        "accessLogFormat": '{"a": "%PROTOCOL%"}',
     }
     assert lower_mesh(make_document("meshconfig", spec)).mesh == Mesh(
         domain_suffix="mesh.local",
         trust_domain="example.org",
         outbound=OutboundMode.REGISTRY_ONLY,
         connect_timeout=1500,
-        access_log_file="/dev/stdout",
+        access_log=AccessLog(file="/dev/stdout", encoding="JSON", format='{"a": "%PROTOCOL%"}'),
     )
 
 

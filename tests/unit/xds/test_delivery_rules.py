@@ -248,6 +248,28 @@ def test_endpoints_do_not_wait_for_rules(script: Script) -> None:
     assert said(script.publish(ENDPOINTS, Thing(name="a", salt=1))) == [(ENDPOINTS, ["a"])]
 
 
+def test_endpoints_go_after_a_cluster_that_changed_with_them(script: Script) -> None:
+    """The cluster says whom it trusts: an endpoint that shows somebody new would be refused by the one before."""
+    script.run()
+    [clusters] = script.publish_all({CLUSTER: [Thing(name="b")]})
+    changed = {CLUSTER: [Thing(name="a", eds=True, salt=1)], ENDPOINTS: [Thing(name="a", salt=1)]}
+    assert script.publish_all(changed) == []
+    first, second = script.ack(clusters)
+    assert "a" in first.names
+    assert (second.type, [thing.salt for thing, _ in second.things]) == (ENDPOINTS, [1])
+
+
+def test_endpoints_go_after_their_cluster_even_if_that_is_refused(script: Script) -> None:
+    """They are as good for the cluster as it was."""
+    script.run()
+    [clusters] = script.publish_all({CLUSTER: [Thing(name="b")]})
+    bad = {CLUSTER: [Thing(name="a", eds=True, bad=True)], ENDPOINTS: [Thing(name="a", salt=1)]}
+    assert script.publish_all(bad) == []
+    arrivals = script.ack(clusters)
+    arrivals += script.refuse(next(each for each in arrivals if each.type is CLUSTER))
+    assert 1 in [thing.salt for each in arrivals if each.type is ENDPOINTS for thing, _ in each.things]
+
+
 def test_a_listener_gets_its_routes_while_it_warms(script: Script) -> None:
     """It names routes that are new to the proxy: they are answered inside the round, as they were when it began."""
     script.run()

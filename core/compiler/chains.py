@@ -1,0 +1,109 @@
+"""Inbound filter chains: on which terms a port takes its callers, by its protocol and the mode of mutual TLS.
+
+The layout is Istio's, so that its sidecars and ours understand each other: callers of the mesh say by ALPN what they
+carry inside mutual TLS. TLS without that is the application's own, and where plain bytes are allowed it is passed on.
+"""
+
+from collections.abc import Iterator
+
+from msgspec.structs import replace
+
+from core.compiler import names
+from core.ir.security import MutualTls
+from core.model.protocol import Protocol
+from core.model.service import Port
+from core.view.listener import (
+    ANY,
+    HTTP_BYTES,
+    PLAIN_HTTP,
+    ChainMatch,
+    FilterChain,
+    HttpChain,
+    Serve,
+    TcpChain,
+)
+from core.view.route import ForwardTo, Route, RouteConfiguration, VirtualHost, WeightedUpstream
+from core.view.security import MESH_HTTP, MESH_TCP, MeshServer
+
+_HTTP = MeshServer(protocols=("h2", "http/1.1"))
+_BYTES = MeshServer()
+
+_TLS = ChainMatch(transport="tls")
+_PLAIN = ChainMatch(transport="plain")
+_HTTP_IN_PLAIN = ChainMatch(transport="plain", protocols=PLAIN_HTTP)
+_HTTP_IN_TLS = ChainMatch(transport="tls", protocols=MESH_HTTP)
+_BYTES_IN_TLS = ChainMatch(transport="tls", protocols=MESH_TCP)
+_MESH_IN_TLS = ChainMatch(transport="tls", protocols=(*MESH_HTTP, *MESH_TCP))
+
+
+def declared(number: int, port: Port, mode: MutualTls) -> tuple[FilterChain, ...]:
+    """For the workload's port `number`, which serves `port` of a service."""
+    upstream = names.inbound(number)
+    http, tcp = _http(number, port.number, upstream), _tcp(upstream)
+    if port.protocol.is_http:
+        return tuple(_for_http(mode, http))
+    if port.protocol is Protocol.AUTO:
+        return tuple(_for_any(mode, http, tcp))
+    return tuple(_for_bytes(mode, tcp))
+
+
+def undeclared(mode: MutualTls) -> tuple[FilterChain, ...]:
+    """For ports that no service knows (capture `redirect`): to wherever the connection was meant to go."""
+    upstream = names.INBOUND_PASSTHROUGH
+    http, tcp = _http(0, 0, upstream), _tcp(upstream)
+    named = {HttpChain: "virtualInbound-catchall-http", TcpChain: "virtualInbound-catchall-tcp"}
+    return tuple(replace(each, name=named[type(each.serve)]) for each in _for_any(mode, http, tcp))
+
+
+def only_at(port: int, chain: FilterChain) -> FilterChain:
+    """The same for connections that were meant for this port."""
+    return replace(chain, match=replace(chain.match, port=port))
+
+
+def _for_http(mode: MutualTls, http: Serve) -> Iterator[FilterChain]:
+    match mode:
+        case "STRICT":
+            yield FilterChain(match=_TLS, security=_HTTP, serve=http)
+        case "PERMISSIVE":
+            yield FilterChain(match=_MESH_IN_TLS, security=_HTTP, serve=http)
+            yield FilterChain(match=_PLAIN, serve=http)
+        case "DISABLE":
+            yield FilterChain(match=ANY, serve=http)
+
+
+def _for_bytes(mode: MutualTls, tcp: Serve) -> Iterator[FilterChain]:
+    match mode:
+        case "STRICT":
+            yield FilterChain(match=_TLS, security=_BYTES, serve=tcp)
+        case "PERMISSIVE":
+            yield FilterChain(match=_BYTES_IN_TLS, security=_BYTES, serve=tcp)
+            yield FilterChain(match=_TLS, serve=tcp)
+            yield FilterChain(match=_PLAIN, serve=tcp)
+        case "DISABLE":
+            yield FilterChain(match=ANY, serve=tcp)
+
+
+def _for_any(mode: MutualTls, http: Serve, tcp: Serve) -> Iterator[FilterChain]:
+    match mode:
+        case "STRICT":
+            yield FilterChain(match=_HTTP_IN_TLS, security=_HTTP, serve=http)
+            yield FilterChain(match=_TLS, security=_BYTES, serve=tcp)
+        case "PERMISSIVE":
+            yield FilterChain(match=_HTTP_IN_TLS, security=_HTTP, serve=http)
+            yield FilterChain(match=_BYTES_IN_TLS, security=_BYTES, serve=tcp)
+            yield FilterChain(match=_HTTP_IN_PLAIN, serve=http)
+            yield FilterChain(match=_TLS, serve=tcp)
+            yield FilterChain(match=_PLAIN, serve=tcp)
+        case "DISABLE":
+            yield FilterChain(match=HTTP_BYTES, serve=http)
+            yield FilterChain(match=ANY, serve=tcp)
+
+
+def _http(number: int, service_port: int, upstream: str) -> HttpChain:
+    route = Route(name="default", action=ForwardTo(upstreams=(WeightedUpstream(upstream),)))
+    virtual_host = VirtualHost(f"inbound|http|{service_port}", ("*",), (route,))
+    return HttpChain(stat_prefix=f"inbound_0.0.0.0_{number}", routes=RouteConfiguration(upstream, (virtual_host,)))
+
+
+def _tcp(upstream: str) -> TcpChain:
+    return TcpChain(stat_prefix=upstream, upstreams=(WeightedUpstream(upstream),))

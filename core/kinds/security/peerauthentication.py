@@ -1,0 +1,101 @@
+"""PeerAuthentication (security.istio.io): spec, rules and lowering to a `PeerRule`.
+
+Source of the rules: Istio `PeerAuthentication`, and what Istio's own validation refuses.
+"""
+
+from typing import Literal
+
+import msgspec
+
+from core.ir.lowered import Lowered
+from core.ir.security import MutualTls, PeerRule
+from core.ir.values import INHERIT, Inherit
+from core.kinds import names
+from core.kinds.findings import Context
+from core.kinds.kind import Kind, Spec
+from core.kinds.schema import read
+from core.model.config import Document, Origin
+from core.model.labels import NO_LABELS, Labels
+from core.model.mesh import Mesh
+
+Mode = Literal["UNSET", "DISABLE", "PERMISSIVE", "STRICT"]
+
+
+class SelectorSpec(Spec, frozen=True):
+    match_labels: dict[str, str] = msgspec.field(default_factory=dict)
+
+
+class MutualTlsSpec(Spec, frozen=True):
+    mode: Mode = "UNSET"
+
+
+class PeerAuthenticationSpec(Spec, frozen=True):
+    selector: SelectorSpec | None = None
+    mtls: MutualTlsSpec | None = None
+    port_level_mtls: dict[str, MutualTlsSpec] | None = None
+
+
+def lower(document: Document, mesh: Mesh) -> Lowered:
+    context = Context(document, mesh)
+    spec = read(context, PeerAuthenticationSpec)
+    rule = _rule(context, spec) if spec else None
+    failed = rule is None or context.findings.failed
+    return Lowered(() if failed or rule is None else (rule,), context.findings.all())
+
+
+def _rule(context: Context, spec: PeerAuthenticationSpec) -> PeerRule:
+    at = context.root
+    labels = _labels(context, spec.selector, at.at("selector").at("matchLabels"))
+    if spec.port_level_mtls is not None:
+        _check_ports(context, spec.port_level_mtls, labels, at.at("portLevelMtls"))
+    entries = (spec.port_level_mtls or {}).items()
+    return PeerRule(
+        namespace=context.namespace,
+        labels=labels,
+        mode=_mode(spec.mtls),
+        ports=tuple(sorted((_number(text), _mode(one)) for text, one in entries)),
+        created=context.document.created,
+        origin=at,
+    )
+
+
+def _labels(context: Context, spec: SelectorSpec | None, at: Origin) -> Labels:
+    """A selector without labels selects everybody, as if it were not there."""
+    found = spec.match_labels if spec else {}
+    for name, value in found.items():
+        if "*" in name or "*" in value:
+            context.error(at.at(name), "labels are compared as they are; there are no wildcards", fix="write the value")
+            return NO_LABELS
+    return names.labels(context, found, at)
+
+
+def _check_ports(context: Context, ports: dict[str, MutualTlsSpec], labels: Labels, at: Origin) -> None:
+    if not ports:
+        context.error(at, "portLevelMtls needs at least one port", fix="for example 8080: {mode: PERMISSIVE}")
+    if not labels:
+        message = "portLevelMtls needs a selector: port numbers are those of certain workloads"
+        context.error(at, message, fix="add selector.matchLabels")
+    for text in ports:
+        if not 1 <= _number(text) <= 65535:
+            fix = "write the number on which the workload listens, for example 8080"
+            context.error(at.at(text), f"{text[:80]!r} is not a port from 1 to 65535", fix=fix)
+
+
+def _number(text: str) -> int:
+    """0 for what is no number."""
+    return int(text) if text.isascii() and text.isdecimal() and len(text) <= 5 else 0
+
+
+def _mode(spec: MutualTlsSpec | None) -> MutualTls | Inherit:
+    return INHERIT if spec is None or spec.mode == "UNSET" else spec.mode
+
+
+KIND = Kind(
+    group="security.istio.io",
+    kind="PeerAuthentication",
+    plural="peerauthentications",
+    short_names=("pa",),
+    versions=("v1", "v1beta1"),
+    spec=PeerAuthenticationSpec,
+    lower=lower,
+)
