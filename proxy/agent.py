@@ -8,80 +8,39 @@ import contextlib
 import os
 import sys
 from collections.abc import AsyncIterator, Coroutine, Iterator
-from enum import StrEnum
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, assert_never
+from typing import Any, Self, TypeVar, assert_never
 
 import msgspec
 
 from core.errors import Misconfigured, Unavailable
 from core.model.mesh import Mesh
-from core.model.workload import Workload
-from proxy import ports
+from core.model.workload import Explicit, Redirected, Workload
+from proxy import ports, status
 from proxy.application import Application
-from proxy.binary import Binary
-from proxy.bootstrap import Transport, bootstrap, encode
-from proxy.envoy_process import Died, Envoy, Files, Knobs, Ready, Started, Turn, command, remove, write_private
-from proxy.events import Log, Output, discard, silent
+from proxy.bootstrap import bootstrap, encode
+from proxy.drain import drain
+from proxy.envoy_process import Died, Envoy, Files, Ready, Started, Turn, command, remove
+from proxy.events import Log
 from proxy.health import Admin
-from proxy.lifeline import Lifeline
+from proxy.identity.authority import Authority, Remote
+from proxy.identity.rotation import Rotation
+from proxy.identity.secrets import Secrets, write_private
 from proxy.process import Command, Exit
-from proxy.supervise import Pace, Restart, Supervisor
+from proxy.settings import AgentSettings, Host
+from proxy.state import ApplicationState, Phase, State
+from proxy.supervise import Restart, Supervisor
 from proxy.watched import Watched
+from proxy.web.server import Server, server
+
+__all__ = ["SOCKET_PATH_LIMIT", "Agent", "AgentSettings", "Host", "Phase", "State"]
+
+T = TypeVar("T")
 
 SOCKET_PATH_LIMIT = 103 if sys.platform == "darwin" else 107
 """Bytes in the path of a unix socket (`sun_path`, without its final zero)."""
-
-
-class Phase(StrEnum):
-    """Where an agent stands. FAILING: Envoy ended before it was ready; it is tried again."""
-
-    NEW = "new"
-    STARTING = "starting"
-    READY = "ready"
-    FAILING = "failing"
-    STOPPING = "stopping"
-    STOPPED = "stopped"
-
-
-class State(msgspec.Struct, frozen=True, kw_only=True):
-    """`pid` is Envoy's while it runs; `reason` and `fix` say why it ended last; `restarts` counts since the start."""
-
-    phase: Phase = Phase.NEW
-    pid: int | None = None
-    restarts: int = 0
-    reason: str = ""
-    fix: str = ""
-
-
-class AgentSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """What is this agent's own. Times are seconds.
-
-    `directory` is made (0700) and emptied by the agent. `xds_socket` is the Manager's unix socket for this workload.
-    `termination_drain`: how long open connections may end by themselves when the agent stops (Istio: 5).
-    """
-
-    directory: str
-    xds_socket: str
-    transport: Transport = Transport.DELTA
-    envoy: Knobs = Knobs()
-    termination_drain: float = 0.0
-    envoy_grace: float = 5.0
-    application_grace: float = 5.0
-    restart_application: Restart = Restart.ON_FAILURE
-    keep_logs: bool = False
-
-
-class Host(msgspec.Struct, frozen=True, kw_only=True):
-    """What the agents of one process share. Without a `lifeline`, descendants of a killed agent's programs live on."""
-
-    envoy: Binary
-    lifeline: Lifeline | None = None
-    log: Log = silent
-    output: Output = discard
-    pace: Pace = Pace()
 
 
 class Agent:
@@ -100,15 +59,34 @@ class Agent:
         self._settings = settings
         self._host = host
         self._command = command
-        self._files = Files(Path(settings.directory))
-        self._state = Watched(State())
+        self._files = Files(Path(settings.directory).absolute())
+        self._state = Watched(State(application="none" if command is None else "waiting"))
         self._log: Log = partial(host.log, workload=str(workload.key))
+        self._secrets = Secrets(self._files.directory, pair=self._pair())
+        self._rotation = self._make_rotation()
         self._application: asyncio.Future[Exit]
+        self._hurry = asyncio.Event()
+        self._asked_to_quit = asyncio.Event()
         self._stack = contextlib.AsyncExitStack()
+
+    def _pair(self) -> Path | None:
+        return self._files.directory / "certs" / "pair.pem" if isinstance(self._settings.identity, Remote) else None
+
+    def _make_rotation(self) -> Rotation | None:
+        source = self._settings.identity
+        if source is None:
+            return None
+        authority = Authority(source, pair=self._pair())
+        return Rotation(authority, self._secrets, lifetime=self._settings.certificate_lifetime, log=self._log)
 
     @property
     def state(self) -> State:
         return self._state.value
+
+    @property
+    def watched(self) -> Watched[State]:
+        """For who wants to hear of every change."""
+        return self._state
 
     @property
     def files(self) -> Files:
@@ -138,10 +116,18 @@ class Agent:
         await asyncio.wait([self._application])
         return self._application.result()
 
+    async def wait_quit(self) -> None:
+        """When somebody asked for the end over HTTP."""
+        await self._asked_to_quit.wait()
+
     async def run(self) -> Exit:
         """The whole life: until the application has ended for good, or until cancelled."""
         async with self:
             return await self.wait_application()
+
+    def hurry(self) -> None:
+        """When it stops, or if it is stopping: no longer wait for open connections."""
+        self._hurry.set()
 
     async def __aenter__(self) -> Self:
         await asyncio.to_thread(self._check)
@@ -150,8 +136,11 @@ class Agent:
             stack.enter_context(self._own_files())
             group = await stack.enter_async_context(asyncio.TaskGroup())
             self._become(phase=Phase.STARTING)
+            await stack.enter_async_context(self._run_identity(group))
             await stack.enter_async_context(self._run_envoy(group))
+            await stack.enter_async_context(self._tell_status())
             await stack.enter_async_context(self._run_application(group))
+            await stack.enter_async_context(self._drained())
             stack.callback(lambda: self._become(phase=Phase.STOPPING))
             self._stack = stack.pop_all()
         return self
@@ -165,14 +154,21 @@ class Agent:
         """An Envoy that had been ready is simply starting again; one that never was has something wrong with it."""
         match turn:
             case Started(pid):
-                self._become(phase=Phase.STARTING, pid=pid)
+                self._become_unless_stopping(phase=Phase.STARTING, pid=pid)
             case Ready():
-                self._become(phase=Phase.READY)
+                self._become_unless_stopping(phase=Phase.READY)
             case Died(was_ready, reason, fix):
                 phase = Phase.STARTING if was_ready else Phase.FAILING
-                self._become(phase=phase, pid=None, reason=reason, fix=fix, restarts=self.state.restarts + 1)
+                restarts = self.state.restarts + 1
+                self._become_unless_stopping(phase=phase, pid=None, reason=reason, fix=fix, restarts=restarts)
             case _:
                 assert_never(turn)
+
+    def _become_unless_stopping(self, **changed: object) -> None:
+        """An Envoy that starts again while the agent drains makes nobody ready."""
+        if self.state.phase is Phase.STOPPING:
+            changed.pop("phase", None)
+        self._become(**changed)
 
     def _become(self, **changed: object) -> None:
         self._state.set(msgspec.structs.replace(self.state, **changed))
@@ -184,13 +180,27 @@ class Agent:
                 raise Misconfigured(f"{path} is too long for a unix socket", fix="Choose a shorter state directory.")
         if self._command is not None:
             self._command.program()
-        ports.check_free(self._addresses())
+        if not self._settings.within:
+            ports.check_free(self._addresses())
 
     def _addresses(self) -> Iterator[ports.Address]:
-        """What Envoy will bind for certain; what it binds for the services it calls, only the Manager knows."""
-        capture = self._workload.capture
-        yield from ((self._workload.address, port.port) for port in capture.app_ports)
-        yield (self._workload.address, capture.http_proxy_port)
+        """What is bound for certain; what Envoy binds for the services it calls, only the Manager knows."""
+        match self._workload.capture:
+            case Explicit() as capture if self._workload.role == "sidecar":
+                yield from ((self._workload.address, port.port) for port in capture.app_ports)
+                yield (self._workload.address, capture.http_proxy_port)
+            case Redirected() as capture if self._workload.role == "sidecar":
+                yield from (("0.0.0.0", port) for port in (capture.outbound_port, capture.inbound_port))
+            case _:
+                yield from ((entry.address, entry.target) for entry in self._workload.ports)
+        yield from ((self._own_address(), port) for port in self._asked_ports() if port)
+
+    def _own_address(self) -> str:
+        """Where this agent answers itself: in a namespace of its own, everywhere."""
+        return "0.0.0.0" if isinstance(self._workload.capture, Redirected) else self._workload.address
+
+    def _asked_ports(self) -> tuple[int, ...]:
+        return self._settings.ready_port or 0, self._settings.metrics_port or 0
 
     @contextlib.contextmanager
     def _own_files(self) -> Iterator[None]:
@@ -203,6 +213,7 @@ class Agent:
             yield
         finally:
             remove((*self._files.volatile(), *(() if self._settings.keep_logs else self._files.logs())))
+            self._secrets.remove()
             with contextlib.suppress(OSError):
                 self._files.directory.rmdir()
 
@@ -210,19 +221,63 @@ class Agent:
         return bootstrap(
             self._workload,
             mesh=self._mesh,
-            xds_socket=self._settings.xds_socket,
+            xds=self._settings.xds or self._settings.xds_socket,
             admin_socket=str(self._files.admin),
             transport=self._settings.transport,
         )
 
     @contextlib.asynccontextmanager
+    async def _run_identity(self, group: asyncio.TaskGroup) -> AsyncIterator[None]:
+        """Certificates come, and go on coming, while the block runs."""
+        if self._rotation is None:
+            yield
+            return
+        async with _beside(group, self._rotation.run()), _beside(group, self._follow(self._rotation)):
+            yield
+
+    async def _follow(self, rotation: Rotation) -> None:
+        known = rotation.standing.value
+        while True:
+            known = await rotation.standing.until(lambda standing, known=known: standing != known)  # type: ignore[misc]
+            self._become(certificate=known.facts, certificate_expired=known.expired, certificate_problem=known.reason)
+
+    @contextlib.asynccontextmanager
     async def _run_envoy(self, group: asyncio.TaskGroup) -> AsyncIterator[None]:
         line = command(self._host.envoy.path, files=self._files, knobs=self._settings.envoy)
+        line = msgspec.structs.replace(line, argv=(*self._settings.within, *line.argv))
         envoy = Envoy(line, files=self._files, hear=self._hear, log=self._log, lifeline=self._host.lifeline)
         supervisor = Supervisor(envoy, restart=Restart.ALWAYS, log=self._log, pace=self._host.pace)
-        async with _beside(group, supervisor.run(grace=self._settings.envoy_grace)):
+        async with _beside(group, self._certified(supervisor)):
             yield
-            await self._drain()
+
+    async def _certified(self, supervisor: Supervisor) -> Exit:
+        """Envoy would refuse what names the files of a certificate that is not there yet."""
+        if self._rotation is not None:
+            await self._rotation.standing.until(lambda standing: standing.facts is not None)
+        return await supervisor.run(grace=self._settings.envoy_grace)
+
+    @contextlib.asynccontextmanager
+    async def _tell_status(self) -> AsyncIterator[None]:
+        pages = status.Status(self._workload, admin=self.admin, state=lambda: self.state, quit=self._asked_to_quit.set)
+        pages.watch(self._settings.application_ports, self._settings.metrics)
+        async with server(pages.pages()) as serving:
+            await serving.listen_unix(str(self._files.agent))
+            for wish, usual in (
+                (self._settings.ready_port, status.READY_PORT),
+                (self._settings.metrics_port, status.METRICS_PORT),
+            ):
+                await self._listen(serving, usual if wish is None else wish)
+            yield
+
+    async def _listen(self, serving: Server, port: int) -> None:
+        """What was asked for was seen to be free; of the usual ports one may be somebody else's."""
+        address = self._own_address()
+        try:
+            if port:
+                await serving.listen(address, port)
+        except OSError as error:
+            reason, fix = await asyncio.to_thread(ports.taken, address, port)
+            self._log("agent.port_taken", address=ports.shown(address, port), reason=reason or str(error), fix=fix)
 
     @contextlib.asynccontextmanager
     async def _run_application(self, group: asyncio.TaskGroup) -> AsyncIterator[None]:
@@ -230,44 +285,57 @@ class Agent:
             self._application = asyncio.get_running_loop().create_future()
             yield
             return
-        name = str(self._workload.key)
-        program = Application(self._command, workload=name, output=self._host.output, lifeline=self._host.lifeline)
-        restart = self._settings.restart_application
-        supervisor = Supervisor(program, restart=restart, log=self._log, pace=self._host.pace)
-        async with _beside(group, supervisor.run(grace=self._settings.application_grace)) as self._application:
+        async with _beside(group, self._held(self._command)) as self._application:
             yield
 
-    async def _drain(self) -> None:
-        """Envoy tells its clients to go elsewhere (GOAWAY, `connection: close`), and open connections may end."""
-        if self._settings.termination_drain <= 0 or self.state.pid is None:
+    async def _held(self, command: Command) -> Exit:
+        if self._settings.hold_application:
+            await self._state.until(lambda state: state.phase is Phase.READY)
+        program = Application(
+            command,
+            workload=str(self._workload.key),
+            output=self._host.output,
+            hear=self._hear_application,
+            lifeline=self._host.lifeline,
+        )
+        restart = self._settings.restart_application
+        supervisor = Supervisor(program, restart=restart, log=self._log, pace=self._host.pace)
+        return await supervisor.run(grace=self._settings.application_grace)
+
+    def _hear_application(self, application: ApplicationState) -> None:
+        self._become(application=application)
+
+    @contextlib.asynccontextmanager
+    async def _drained(self) -> AsyncIterator[None]:
+        """Calls end before the application does. What is cancelled, or failed, does not wait for them."""
+        yield
+        longest = self._settings.termination_drain
+        if longest <= 0 or self.state.pid is None or self._hurry.is_set():
             return
-        with contextlib.suppress(Unavailable, TimeoutError):
-            async with asyncio.timeout(self._settings.termination_drain):
-                reply = await self.admin.post("/drain_listeners?graceful&skip_exit")
-                self._log("envoy.draining", answer=reply.text.strip())
-                await self._no_connections()
-
-    async def _no_connections(self) -> None:
-        while await self._connections():  # noqa: ASYNC110 - Envoy tells nobody
-            await asyncio.sleep(0.05)
-
-    async def _connections(self) -> int:
-        """`server.total_connections` would lag behind by up to 5 s, Envoy's flush interval."""
-        found = await self.admin.stats(r"^listener\..*\.downstream_cx_active$")
-        return sum(count for name, count in found.items() if not name.startswith("listener.admin."))
+        least = min(longest, self._settings.drain_minimum)
+        work = drain(self.admin, self._workload, least=least, longest=longest, log=self._log)
+        draining, hurry = asyncio.create_task(work), asyncio.create_task(self._hurry.wait())
+        await asyncio.wait({draining, hurry}, return_when=asyncio.FIRST_COMPLETED)
+        for task in (draining, hurry):
+            task.cancel()
+        await asyncio.wait({draining, hurry})
 
     async def _late(self, seconds: float) -> Unavailable:
+        if self._rotation is not None and (standing := self._rotation.standing.value).facts is None:
+            message = f"{self._workload.key} has no certificate after {seconds:g} s"
+            return Unavailable(f"{message}: {standing.reason}", fix=standing.fix)
         try:
             state = await self.admin.state()
         except Unavailable:
             state = "no answer on its admin socket"
         message = f"Envoy of {self._workload.key} is not ready after {seconds:g} s ({state})"
-        fix = f"Is a Manager answering on {self._settings.xds_socket}? See {self._files.log}."
+        where = self._settings.xds_socket or self._settings.xds
+        fix = f"Is a Manager answering on {where}? See {self._files.log}."
         return Unavailable(message, fix=fix)
 
 
 @contextlib.asynccontextmanager
-async def _beside(group: asyncio.TaskGroup, work: Coroutine[Any, Any, Exit]) -> AsyncIterator[asyncio.Task[Exit]]:
+async def _beside(group: asyncio.TaskGroup, work: Coroutine[Any, Any, T]) -> AsyncIterator[asyncio.Task[T]]:
     """Runs `work` while the block runs; leaving the block cancels it and waits until it has cleaned up."""
     task = group.create_task(work)
     try:

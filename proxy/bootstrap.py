@@ -3,13 +3,17 @@
 Not for anything a rule could change: all of that comes over xDS.
 """
 
+import ipaddress
 import re
 from enum import StrEnum
+from typing import assert_never
 
 import msgspec
 
+from core.model.identity import CERTIFICATE, CERTIFICATE_FILE, ROOTS, ROOTS_FILE, SpiffeId
 from core.model.mesh import Mesh
-from core.model.workload import Workload, node_id
+from core.model.peer import CLUSTER, Peer, workload_name
+from core.model.workload import Explicit, Redirected, Workload, node_id
 
 Json = dict[str, object]
 
@@ -24,15 +28,23 @@ KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT = "30s", "10s"
 """HTTP/2 PINGs find a Manager that hangs; a dead one is seen at once, because its socket closes. The server must allow
 them (grpc: http2.min_ping_interval_without_data_ms below the interval), else it hangs up with ENHANCE_YOUR_CALM."""
 
-STATS_PREFIXES = ("cluster_manager", "listener_manager", "server", "control_plane", f"cluster.{XDS_CLUSTER}", "istio")
+STATS_PREFIXES = (
+    *("cluster_manager", "listener_manager", "server", "control_plane", f"cluster.{XDS_CLUSTER}", "istio"),
+    "sds",
+)
 STATS_SUFFIXES = (
     *("rbac.allowed", "rbac.denied", "shadow_allowed", "shadow_denied"),
     *("downstream_cx_active", "downstream_rq_active", "membership_healthy", "ejections_active"),
     *("upstream_rq_total", "upstream_rq_5xx", "upstream_rq_timeout", "upstream_rq_retry"),
     "upstream_rq_pending_overflow",
 )
-"""Istio's inclusion list (bootstrap/config.go) and the few per-cluster figures that tools show. Everything Envoy could
-count is left out: it doubles the CPU and adds a quarter to the memory of a proxy with a thousand clusters."""
+"""Istio's inclusion list (bootstrap/config.go), what tells of certificates, and the few per-cluster figures that tools
+show. Everything Envoy could count is left out: it doubles the CPU and adds a quarter to the memory of a proxy with a
+thousand clusters."""
+
+EVICTION = "1800s"
+"""How long a series of Istio's metrics may stand still before it is forgotten: workloads and codes come and go, and a
+proxy must not remember all it ever saw. When it moves again it begins at 0, as after a restart."""
 
 DEFAULT_TAGS = (
     *("envoy.response_code", "envoy.response_code_class", "envoy.http_conn_manager_prefix"),
@@ -48,20 +60,59 @@ class Transport(StrEnum):
     STATE_OF_THE_WORLD = "GRPC"
 
 
+SO_MARK = 36
+"""Linux's number; Python knows it there only."""
+
+
+class Elsewhere(msgspec.Struct, frozen=True, kw_only=True):
+    """The xDS port of a Manager on another machine. Both sides show certificates; the Manager's says `identity`."""
+
+    host: str
+    port: int
+    identity: str
+
+
 def bootstrap(
-    workload: Workload, *, mesh: Mesh, xds_socket: str, admin_socket: str, transport: Transport = Transport.DELTA
+    workload: Workload, *, mesh: Mesh, xds: str | Elsewhere, admin_socket: str, transport: Transport = Transport.DELTA
 ) -> Json:
-    """Envoy's `config.bootstrap.v3.Bootstrap`. Both sockets are paths of unix sockets; Envoy makes `admin_socket`."""
+    """Envoy's `config.bootstrap.v3.Bootstrap`. `xds` is the Manager's unix socket for this workload, or its port.
+
+    Envoy makes `admin_socket`, a unix socket too.
+    """
     return {
         "node": _node(workload, mesh),
         "admin": {"address": _pipe(admin_socket, mode=0o600)},
         "dynamic_resources": _dynamic(transport),
-        "static_resources": {"clusters": [_xds_cluster(xds_socket)]},
+        "static_resources": {"clusters": [_xds_cluster(xds)]},
         "stats_config": _stats(mesh),
+        "stats_eviction_interval": EVICTION,
         "layered_runtime": _runtime(),
         "overload_manager": _overload(),
         "bootstrap_extensions": [_internal_listener()],
+        **_marking(workload),
+        **_resolving(workload),
     }
+
+
+def _resolving(workload: Workload) -> Json:
+    """Whom to ask for addresses: the machine's resolver may lead back into this very proxy."""
+    capture = workload.capture
+    if not isinstance(capture, Redirected) or not capture.resolver:
+        return {}
+    address, _, port = capture.resolver.rpartition(":")
+    where: Json = {"socket_address": {"address": address, "port_value": int(port)}}
+    kind = "type.googleapis.com/envoy.extensions.network.dns_resolver.cares.v3.CaresDnsResolverConfig"
+    config: Json = {"@type": kind, "resolvers": [where]}
+    return {"typed_dns_resolver_config": {"name": "envoy.network.dns_resolver.cares", "typed_config": config}}
+
+
+def _marking(workload: Workload) -> Json:
+    """All that this proxy sends carries its mark, for the kernel to know it by; clusters that say more repeat it."""
+    capture = workload.capture
+    if not isinstance(capture, Redirected) or not capture.mark:
+        return {}
+    mark: Json = {"level": 1, "name": SO_MARK, "int_value": capture.mark, "state": "STATE_PREBIND"}
+    return {"cluster_manager": {"upstream_bind_config": {"socket_options": [mark]}}}
 
 
 def encode(config: Json) -> bytes:
@@ -72,29 +123,48 @@ def _node(workload: Workload, mesh: Mesh) -> Json:
     where = workload.locality
     return {
         "id": node_id(workload, mesh.domain_suffix),
-        "cluster": f"{workload.labels.get('app') or _workload_name(workload)}.{workload.key.namespace}",
+        "cluster": _cluster(workload),
         "locality": {"region": where.region, "zone": where.zone, "sub_zone": where.subzone},
         "metadata": _metadata(workload, mesh),
     }
 
 
+def _cluster(workload: Workload) -> str:
+    name = workload.labels.get("app") or workload_name(workload.key, workload.labels)
+    return f"{name}.{workload.key.namespace}"
+
+
 def _metadata(workload: Workload, mesh: Mesh) -> Json:
-    """What a proxy says of itself, in the words of Istio's `model.NodeMetadata`."""
+    """What a proxy says of itself, in the words of Istio's `model.NodeMetadata`.
+
+    `PEER` and `SELF` are ours: what its metrics say of its workload (`core.envoy.telemetry`).
+    """
+    key, account = workload.key, workload.service_account
+    peer = str(Peer.of(key, workload.labels))
+    identity = SpiffeId.of(mesh.trust_domain, namespace=key.namespace, service_account=account)
     return {
         "NAME": workload.key.name,
         "NAMESPACE": workload.key.namespace,
-        "WORKLOAD_NAME": _workload_name(workload),
-        "SERVICE_ACCOUNT": workload.service_account,
+        "WORKLOAD_NAME": workload_name(key, workload.labels),
+        "SERVICE_ACCOUNT": account,
+        "CLUSTER_ID": CLUSTER,
         "INSTANCE_IPS": workload.address,
         "LABELS": workload.labels.as_dict(),
         "MESH_ID": mesh.trust_domain,
-        "INTERCEPTION_MODE": "NONE",
+        "INTERCEPTION_MODE": _interception(workload),
+        "PEER": peer,
+        "SELF": f"{identity}|{peer}",
     }
 
 
-def _workload_name(workload: Workload) -> str:
-    """What replicas have in common: the label that Istio's injector sets, or else the name of this one."""
-    return workload.labels.get("service.istio.io/workload-name") or workload.key.name
+def _interception(workload: Workload) -> str:
+    match workload.capture:
+        case Explicit():
+            return "NONE"
+        case Redirected(transparent=transparent):
+            return "TPROXY" if transparent else "REDIRECT"
+        case _:
+            assert_never(workload.capture)
 
 
 def _dynamic(transport: Transport) -> Json:
@@ -116,18 +186,61 @@ def _ads() -> Json:
     return {"ads": {}, "resource_api_version": "V3", "initial_fetch_timeout": "0s"}
 
 
-def _xds_cluster(socket: str) -> Json:
+def _xds_cluster(xds: str | Elsewhere) -> Json:
     keepalive = {"interval": KEEPALIVE_INTERVAL, "timeout": KEEPALIVE_TIMEOUT}
     http2: Json = {"explicit_http_config": {"http2_protocol_options": {"connection_keepalive": keepalive}}}
     options = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
-    endpoint = {"endpoint": {"address": _pipe(socket)}}
     return {
         "name": XDS_CLUSTER,
-        "type": "STATIC",
-        "connect_timeout": "1s",
+        **_reached(xds),
         "typed_extension_protocol_options": {options: _typed(options, http2)},
-        "load_assignment": {"cluster_name": XDS_CLUSTER, "endpoints": [{"lb_endpoints": [endpoint]}]},
     }
+
+
+def _reached(xds: str | Elsewhere) -> Json:
+    if isinstance(xds, str):
+        return {"type": "STATIC", "connect_timeout": "1s", "load_assignment": _assignment(_pipe(xds))}
+    address: Json = {"socket_address": {"address": xds.host, "port_value": xds.port}}
+    return {
+        **({"type": "STATIC"} if _is_address(xds.host) else {"type": "STRICT_DNS", "dns_lookup_family": "ALL"}),
+        "connect_timeout": "5s",
+        "load_assignment": _assignment(address),
+        "transport_socket": {"name": "envoy.transport_sockets.tls", "typed_config": _tls(xds)},
+    }
+
+
+def _assignment(address: Json) -> Json:
+    endpoint = {"endpoint": {"address": address}}
+    return {"cluster_name": XDS_CLUSTER, "endpoints": [{"lb_endpoints": [endpoint]}]}
+
+
+def _tls(xds: Elsewhere) -> Json:
+    """With the same files, and their rotation, as the workload's own connections."""
+    manager = {"san_type": "URI", "matcher": {"exact": xds.identity}}
+    validation = {
+        "default_validation_context": {"match_typed_subject_alt_names": [manager]},
+        "validation_context_sds_secret_config": _from_file(ROOTS, ROOTS_FILE),
+    }
+    common = {
+        "alpn_protocols": ["h2"],
+        "tls_params": {"tls_minimum_protocol_version": "TLSv1_2", "tls_maximum_protocol_version": "TLSv1_3"},
+        "tls_certificate_sds_secret_configs": [_from_file(CERTIFICATE, CERTIFICATE_FILE)],
+        "combined_validation_context": validation,
+    }
+    kind = "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext"
+    return _typed(kind, {"sni": xds.host, "common_tls_context": common})
+
+
+def _from_file(name: str, path: str) -> Json:
+    return {"name": name, "sds_config": {"path_config_source": {"path": path}, "resource_api_version": "V3"}}
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def _pipe(path: str, *, mode: int = 0) -> Json:

@@ -5,7 +5,6 @@ Not for what Envoy is configured to do (bootstrap, then xDS), nor for restarting
 
 import asyncio
 import contextlib
-import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -45,6 +44,16 @@ class Files(msgspec.Struct, frozen=True):
         return self.directory / "admin.sock"
 
     @property
+    def agent(self) -> Path:
+        """The agent's own socket (`core.manager.paths.agent_socket`)."""
+        return self.directory / "agent.sock"
+
+    @property
+    def assignment(self) -> Path:
+        """What an agent that is a process of its own reads when it starts, and removes: there may be secrets in it."""
+        return self.directory / "agent.json"
+
+    @property
     def log(self) -> Path:
         return self.directory / "envoy.log"
 
@@ -58,7 +67,7 @@ class Files(msgspec.Struct, frozen=True):
         return self.directory / "access.log"
 
     def volatile(self) -> tuple[Path, ...]:
-        return (self.bootstrap, self.admin)
+        return (self.bootstrap, self.admin, self.agent, self.assignment)
 
     def logs(self) -> tuple[Path, ...]:
         return (self.log, self.old_log, self.access_log)
@@ -73,14 +82,19 @@ class Knobs(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def command(binary: str, *, files: Files, knobs: Knobs) -> Command:
-    """Envoy's command line. No hot restart: several Envoys of one machine would fight over its shared memory."""
+    """Envoy's command line. No hot restart: several Envoys of one machine would fight over its shared memory.
+
+    It runs in the agent's directory: what the Manager sends names the certificate's files relative to it.
+    """
     argv = (
         *(binary, "--config-path", str(files.bootstrap), "--disable-hot-restart"),
         *("--concurrency", str(knobs.concurrency), "--file-flush-interval-msec", "200"),
         *("--drain-time-s", str(knobs.listener_drain), "--drain-strategy", "immediate"),
         *("--log-level", knobs.log_level, "--log-format", LOG_FORMAT),
+        # Its warnings are about fields of our own that Envoy calls deprecated.
+        *("--component-log-level", "misc:error"),
     )
-    return Command(argv=argv, stdout=str(files.access_log))
+    return Command(argv=argv, directory=str(files.directory), stdout=str(files.access_log))
 
 
 class Journal:
@@ -240,11 +254,3 @@ class Envoy:
 def remove(paths: tuple[Path, ...]) -> None:
     for path in paths:
         path.unlink(missing_ok=True)
-
-
-def write_private(path: Path, content: bytes) -> None:
-    """Whole or not at all, and for nobody else's eyes."""
-    new = path.with_suffix(".new")
-    with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-        file.write(content)
-    new.replace(path)

@@ -1,28 +1,17 @@
-"""Asks an Envoy how it is, over its admin socket (a unix socket). A small HTTP/1.1 client; not a general one."""
+"""Asks an Envoy how it is, over its admin socket (a unix socket)."""
 
 import asyncio
-import re
 from urllib.parse import quote
 
 import msgspec
 
 from core.errors import Unavailable
+from proxy.web.client import Question, Reply, exchange
 
 TIMEOUT = 5.0
 """Seconds for one answer; a configuration dump of thousands of clusters takes one or two."""
 POLL_FIRST, POLL_LAST = 0.02, 0.5
 """Seconds between two questions to an Envoy that is not ready yet; the wait grows from the one to the other."""
-
-
-class Reply(msgspec.Struct, frozen=True):
-    """What the admin interface answered."""
-
-    status: int
-    body: bytes
-
-    @property
-    def text(self) -> str:
-        return self.body.decode(errors="replace")
 
 
 class Admin:
@@ -78,42 +67,8 @@ class Admin:
     async def _ask(self, method: str, path: str) -> Reply:
         try:
             async with asyncio.timeout(self._timeout):
-                return _parse(await self._exchange(method, path))
+                streams = await asyncio.open_unix_connection(self._path)
+                return await exchange(streams, Question(method=method, path=path, host="envoy"))
         except (OSError, TimeoutError, ValueError) as error:
             fix = "Is this proxy running? Its log says why not."
             raise Unavailable(f"no answer from Envoy on {self._path} to {path}: {error!r}", fix=fix) from error
-
-    async def _exchange(self, method: str, path: str) -> bytes:
-        reader, writer = await asyncio.open_unix_connection(self._path)
-        try:
-            request = f"{method} {path} HTTP/1.1\r\nhost: envoy\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
-            writer.write(request.encode())
-            return await reader.read()
-        finally:
-            writer.close()
-
-
-_STATUS = re.compile(rb"HTTP/1\.1 (\d{3})")
-
-
-def _parse(raw: bytes) -> Reply:
-    """A whole answer (the connection was closed after it). Raises ValueError when it was cut off."""
-    head, separator, body = raw.partition(b"\r\n\r\n")
-    status = _STATUS.match(head)
-    if status is None or not separator:
-        raise ValueError(f"not HTTP: {raw[:40]!r}")
-    chunked = b"\r\ntransfer-encoding: chunked" in head.lower()
-    return Reply(int(status[1]), _join(body) if chunked else body)
-
-
-def _join(body: bytes) -> bytes:
-    """The chunks of RFC 9112, section 7.1, as one."""
-    parts: list[bytes] = []
-    at = 0
-    while True:
-        end = body.index(b"\r\n", at)
-        size = int(body[at:end], 16)
-        if size == 0:
-            return b"".join(parts)
-        parts.append(body[end + 2 : end + 2 + size])
-        at = end + 2 + size + 2

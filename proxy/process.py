@@ -32,13 +32,16 @@ Sink = Callable[[bytes], None]
 class Command(msgspec.Struct, frozen=True, kw_only=True):
     """What to run. `environment` is added to the agent's own; `directory` "" is the agent's own.
 
-    `stdout` names a file that stdout is appended to; "" sends it the way of stderr.
+    `stdin` names a file to read from; "" is nothing. `stdout` names a file that stdout is appended to; "" sends it the
+    way of stderr. `attached`: all three are the agent's own instead.
     """
 
     argv: tuple[str, ...]
     environment: dict[str, str] = {}
     directory: str = ""
+    stdin: str = ""
     stdout: str = ""
+    attached: bool = False
 
     def program(self) -> str:
         """The path of the program: searched on the command's own PATH; a relative one is meant from its directory.
@@ -220,24 +223,33 @@ async def _spawn(
     argv: tuple[str, ...], command: Command, output: int, reading: asyncio.BaseTransport
 ) -> asyncio.subprocess.Process:
     """A session of its own: Ctrl-C in the terminal reaches the agent alone, which then stops everything in order."""
-    with _closed_on_failure(reading), _stdout(command.stdout, output) as stdout:
+    with _closed_on_failure(reading), _stdin(command) as stdin, _stdout(command, output) as stdout:
         return await asyncio.create_subprocess_exec(
             *argv,
             env={**os.environ, **command.environment},
             cwd=command.directory or None,
-            stdin=asyncio.subprocess.DEVNULL,
+            stdin=stdin,
             stdout=stdout,
-            stderr=output,
+            stderr=None if command.attached else output,
             start_new_session=True,
         )
 
 
 @contextlib.contextmanager
-def _stdout(path: str, otherwise: int) -> Iterator[int]:
-    if not path:
-        yield otherwise
+def _stdin(command: Command) -> Iterator[int | None]:
+    if command.attached:
+        yield None
         return
-    file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    with open(command.stdin or os.devnull, "rb") as file:
+        yield file.fileno()
+
+
+@contextlib.contextmanager
+def _stdout(command: Command, otherwise: int) -> Iterator[int | None]:
+    if command.attached or not command.stdout:
+        yield None if command.attached else otherwise
+        return
+    file = os.open(command.stdout, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     try:
         yield file
     finally:

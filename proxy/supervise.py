@@ -99,8 +99,8 @@ class Supervisor:
         try:
             exit = await self._attended(process)
         except BaseException:
-            await process.stop(grace=grace)
-            self._log(f"{self._program.name}.stopped", pid=process.pid)
+            exit = await process.stop(grace=grace)
+            self._log(f"{self._program.name}.stopped", pid=process.pid, status=exit.status)
             raise
         await process.stop(grace=0)
         return exit

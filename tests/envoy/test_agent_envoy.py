@@ -210,7 +210,9 @@ async def test_open_connections_may_end_first(
     """With a drain, a stop waits for open connections, which work meanwhile, and not longer than for them."""
     port, leave = free_port(), asyncio.Event()
     manager.resources = [("echo", echo(port))]
-    life = asyncio.create_task(until(leave, agent(msgspec.structs.replace(settings, termination_drain=60.0), host)))
+    life = asyncio.create_task(
+        until(leave, agent(msgspec.structs.replace(settings, termination_drain=60.0), host, ports=(port,)))
+    )
     await events.take("envoy.ready")
     reader, writer = await asyncio.open_connection(ADDRESS, port)
     with closing(writer):

@@ -24,7 +24,7 @@ from core.ir.values import (
     StringMatch,
     UriRewrite,
 )
-from core.view.listener import FilterChain, HttpChain, InProcess, Listener, Socket, TcpChain
+from core.view.listener import HTTP_BYTES, FilterChain, HttpChain, InProcess, Listener, Socket, TcpChain
 from core.view.route import ForwardTo, Route, RouteConfiguration, Tunnel, VirtualHost, WeightedUpstream
 from core.view.upstream import AnyHost, Internal, Static, Upstream
 
@@ -137,7 +137,7 @@ def sniffing_proxy(port: int, app: int, sniff_timeout: int) -> list[bytes]:
         name="inner",
         bind=InProcess(),
         direction="outbound",
-        chains=(FilterChain(sniffed="http", serve=http), FilterChain(serve=tcp)),
+        chains=(FilterChain(match=HTTP_BYTES, serve=http), FilterChain(serve=tcp)),
         sniff_timeout=sniff_timeout,
     )
     return [

