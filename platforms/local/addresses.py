@@ -1,4 +1,4 @@
-"""Where things live on loopback: a mesh occupies one slot, and in it every workload and service has a number.
+"""Where things live: a mesh occupies one slot of loopback, and in it every workload and service has a number.
 
 Nothing here touches the machine. Any user may bind any address in 127.0.0.0/8 on Linux, so no rights are needed.
 
@@ -6,6 +6,7 @@ Nothing here touches the machine. Any user may bind any address in 127.0.0.0/8 o
     127.(32+slot).hi.lo      its application ("twin"): only its own proxy dials it
     127.(64+8*slot).0.0/13   256 networks of /21, one per workload: its own address for every service
     240.240.hi.lo            service number hi*256+lo, below 2048: the service's virtual address, the same for all
+    198.18.hi.lo             in capture `redirect`, workload number hi*256+lo: its pod (RFC 2544: not the Internet's)
 """
 
 from collections.abc import Hashable, Iterable
@@ -15,6 +16,7 @@ from typing import Generic, TypeVar
 import msgspec
 
 from core.model.service import ServiceKey, WorkloadKey
+from platforms.local.free_ports import free_port
 from platforms.local.ledger import Ledger
 
 SLOTS = 8
@@ -27,6 +29,7 @@ _WORKLOADS = IPv4Address("127.16.0.0")
 _TWINS = IPv4Address("127.32.0.0")
 _NETWORKS = IPv4Address("127.64.0.0")
 _SERVICES = IPv4Address("240.240.0.0")
+_PODS = IPv4Address("198.18.0.0")
 
 K = TypeVar("K", bound=Hashable)
 
@@ -71,6 +74,10 @@ class Addresses(msgspec.Struct, frozen=True, kw_only=True):
     def workload(self, key: WorkloadKey) -> str:
         return str(_WORKLOADS + (self.slot << 16) + self.workloads[key])
 
+    def pod(self, key: WorkloadKey) -> str:
+        """Of the workload's pod. Pods have a network of their own, so meshes on one machine do not meet there."""
+        return str(_PODS + self.workloads[key])
+
     def twin(self, key: WorkloadKey) -> str:
         """Where the application of this workload is to listen."""
         return str(_TWINS + (self.slot << 16) + self.workloads[key])
@@ -105,6 +112,7 @@ class Allocator:
         self._ledger = ledger
         self._workloads: Numbers[WorkloadKey] = Numbers(MAX_WORKLOADS)
         self._services: Numbers[ServiceKey] = Numbers(MAX_SERVICES)
+        self._doors: dict[tuple[WorkloadKey, int], int] = {}
 
     def addresses(self, workloads: Iterable[WorkloadKey], services: Iterable[ServiceKey]) -> Addresses:
         """Raises `OverflowError` beyond `MAX_WORKLOADS` or `MAX_SERVICES`; decoding a mesh file checks that first."""
@@ -117,6 +125,24 @@ class Allocator:
             entries.workloads = list(self._workloads.given.items())
             entries.services = list(self._services.given.items())
         return claimed
+
+    def door(self, gateway: WorkloadKey, port: int) -> int:
+        """The free port that a gateway was given for `port`, the same for as long as the ledger lives.
+
+        Raises `Misconfigured` when none is free.
+        """
+        if self._ledger is None:
+            return self._door(self._doors, gateway, port)
+        with self._ledger.held() as entries:
+            doors = dict(entries.doors)
+            found = self._door(doors, gateway, port)
+            entries.doors = list(doors.items())
+        return found
+
+    def _door(self, doors: dict[tuple[WorkloadKey, int], int], gateway: WorkloadKey, port: int) -> int:
+        if (gateway, port) not in doors:
+            doors[gateway, port] = free_port(port, address="127.0.0.1", slot=self._slot, given=doors.values())
+        return doors[gateway, port]
 
     def _claim(self, workloads: Iterable[WorkloadKey], services: Iterable[ServiceKey]) -> Addresses:
         return Addresses(

@@ -10,12 +10,13 @@ import msgspec
 from core.diagnostics import Diagnostic, Place, has_errors
 from platforms.local.codes import Code
 from platforms.local.decode_config import mesh_config, mesh_document, raw_documents
+from platforms.local.decode_gateway import gateways, secrets
 from platforms.local.decode_service import Decoder
 from platforms.local.limits import check_limits, check_names
 from platforms.local.meshfile import MeshFile
 from platforms.local.reader import Findings, Reader, documents
 
-_TOP = ("mesh", "namespace", "services")
+_TOP = ("mesh", "namespace", "services", "gateways", "secrets")
 
 
 class Decoded(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,4 +83,7 @@ def _mesh_file(first: Reader, further: list[Reader]) -> MeshFile | None:
     check_limits(decoder.found)
     configs = mesh_document(fields.get("mesh"))
     raw = raw_documents(further, decoder.namespace)
-    return MeshFile(mesh=mesh, services=services, documents=(*configs, *raw))
+    taken = (key for service in services for each in service.workloads for key in service.replicas(each))
+    entries = gateways(fields.get("gateways"), decoder.namespace, taken=taken)
+    stored = secrets(fields.get("secrets"), decoder.namespace)
+    return MeshFile(mesh=mesh, services=services, gateways=entries, secrets=stored, documents=(*configs, *raw))

@@ -20,6 +20,7 @@ MESH_CONFIG = ConfigKey("mesh.istio.io", "MeshConfig", Mesh().root_namespace, "d
 
 _MESH_FIELDS = (
     "outboundTrafficPolicy", "trustDomain", "rootNamespace", "domainSuffix", "connectTimeout", "accessLogFile",
+    "accessLogEncoding", "accessLogFormat",
 )  # fmt: skip
 _DOCUMENT_FIELDS = ("apiVersion", "kind", "metadata", "spec", "status")
 _API_VERSION = re.compile(r"([a-z0-9.-]+/)?v[0-9][a-z0-9]*")
@@ -37,7 +38,6 @@ def mesh_config(reader: Reader | None) -> Mesh:
         "domain_suffix": _matching(fields.get("domainSuffix"), DNS_NAME, "a DNS name", "cluster.local"),
         "root_namespace": _matching(fields.get("rootNamespace"), DNS_LABEL, "a DNS label", "istio-system"),
         "connect_timeout": _timeout(fields.get("connectTimeout")),
-        "access_log_file": fields["accessLogFile"].text() if "accessLogFile" in fields else None,
     }
     return msgspec.structs.replace(Mesh(), **{name: value for name, value in given.items() if value is not None})
 

@@ -44,15 +44,15 @@ class Decoder:
     def _service(self, key: str, reader: Reader) -> None:
         fields = reader.fields(_SERVICE_FIELDS)
         name, namespace = self._name(key, reader, fields.get("namespace"))
-        account = _account(fields.get("serviceAccount"))
+        common = account(fields.get("serviceAccount"))
         spec = ServiceSpec(
             name=name,
             namespace=namespace,
             ports=ports(fields["ports"]) if "ports" in fields else (),
-            labels=Labels.of(_labels(fields.get("labels"))),
+            labels=Labels.of(labels(fields.get("labels"))),
         )
         readers = fields["workloads"].mapping() if "workloads" in fields else {}
-        workloads = tuple(_Workload(spec, key, item).decode(account) for key, item in readers.items())
+        workloads = tuple(_Workload(spec, key, item).decode(common) for key, item in readers.items())
         spec = msgspec.structs.replace(spec, workloads=workloads)
         self.found.append(Found(spec, reader, tuple(readers.values())))
 
@@ -88,7 +88,7 @@ class _Workload:
             name=self.key,
             application=application,
             labels=self.labels(),
-            service_account=_account(self.fields.get("serviceAccount"), service_account),
+            service_account=account(self.fields.get("serviceAccount"), service_account),
             replicas=self.replicas(application),
             locality=self.locality(),
             weight=self.number("weight", 1, 1, 1_000_000),
@@ -139,7 +139,7 @@ class _Workload:
 
     def labels(self) -> Labels:
         """`app` and `version` as Istio's telemetry expects them, unless the file says otherwise."""
-        return Labels.of({"app": self.service.name, "version": self.key} | _labels(self.fields.get("labels")))
+        return Labels.of({"app": self.service.name, "version": self.key} | labels(self.fields.get("labels")))
 
     def replicas(self, application: Application) -> int:
         count = self.number("replicas", 1, 0, _MAX_REPLICAS)
@@ -170,12 +170,14 @@ def _split(reader: Reader) -> list[str]:
     return words
 
 
-def _account(reader: Reader | None, default: str = "default") -> str:
+def account(reader: Reader | None, default: str = "default") -> str:
+    """A service account."""
     given = reader.matching(DNS_NAME, "the name of a service account", example="reviews") if reader else None
     return given or default
 
 
-def _labels(reader: Reader | None) -> dict[str, str]:
+def labels(reader: Reader | None) -> dict[str, str]:
+    """As they are written; a wrong one is left out."""
     if reader is None:
         return dict(NO_LABELS)
     result: dict[str, str] = {}

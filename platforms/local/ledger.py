@@ -16,6 +16,7 @@ class Entries(msgspec.Struct):
 
     workloads: list[tuple[WorkloadKey, int]] = []
     services: list[tuple[ServiceKey, int]] = []
+    doors: list[tuple[tuple[WorkloadKey, int], int]] = []
 
 
 class Ledger:

@@ -15,7 +15,9 @@ from platforms.local.addresses import Allocator
 from platforms.local.config_store import SqliteConfigStore, open_store
 from platforms.local.ledger import Ledger
 from platforms.local.locator import FileLocator
+from platforms.local.meshfile import SecretSpec
 from platforms.local.registry import Apply, FileRegistry, Report, log_findings
+from platforms.local.secrets import FileSecrets
 from platforms.local.seed import Seeder
 from platforms.local.settings import Settings
 from platforms.local.slots import claimed
@@ -57,8 +59,11 @@ async def open_mesh(
             seeder = Seeder(store, store)
             allocator = Allocator(slot, ledger=Ledger(state / LEDGER))
             registry = FileRegistry(settings, allocator, report=report, apply=seeder.apply)
-            platform = Platform(name="local", registry=registry, config=store, locator=FileLocator(registry))
-            async with _following(registry):
+            secrets = FileSecrets(home=settings.mesh_file.parent, every=settings.poll_interval)
+            platform = Platform(
+                name="local", registry=registry, config=store, secrets=secrets, locator=FileLocator(registry)
+            )
+            async with _following(registry), _reading(secrets, registry):
                 yield LocalMesh(platform=platform, registry=registry, config=store, slot=slot)
 
 
@@ -101,6 +106,23 @@ async def _following(registry: FileRegistry) -> AsyncIterator[None]:
         task.cancel()
         await asyncio.wait([task])
         registry.close()
+
+
+@contextlib.asynccontextmanager
+async def _reading(secrets: FileSecrets, registry: FileRegistry) -> AsyncIterator[None]:
+    """As `_following`."""
+    task = asyncio.create_task(secrets.follow(lambda: _wanted(registry)), name="secrets")
+    task.add_done_callback(lambda done: secrets.close(None if done.cancelled() else done.exception()))
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+        secrets.close()
+
+
+def _wanted(registry: FileRegistry) -> tuple[SecretSpec, ...] | None:
+    return registry.plan.secrets if registry.plan is not None else None
 
 
 def _state_directory(path: Path) -> Path:

@@ -6,6 +6,7 @@ from core.model.config import Document
 from core.model.labels import NO_LABELS, Labels
 from core.model.mesh import Mesh
 from core.model.protocol import Protocol
+from core.model.secret import SecretKey
 from core.model.service import Locality, ServiceKey, WorkloadKey
 
 
@@ -74,9 +75,39 @@ class ServiceSpec(msgspec.Struct, frozen=True, kw_only=True):
         return tuple(WorkloadKey(self.namespace, name) for name in names)
 
 
+class GatewaySpec(msgspec.Struct, frozen=True, kw_only=True):
+    """A proxy through which calls come in. `ports`: what documents name, and what is bound (None: any free one)."""
+
+    name: str
+    namespace: str
+    ports: tuple[tuple[int, int | None], ...]
+    labels: Labels
+    service_account: str = "default"
+
+    @property
+    def key(self) -> WorkloadKey:
+        return WorkloadKey(self.namespace, self.name)
+
+
+class SecretSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """A certificate and its key, as files relative to the mesh file's directory; `roots` "" for none."""
+
+    name: str
+    namespace: str
+    certificate: str
+    key: str
+    roots: str = ""
+
+    @property
+    def secret(self) -> SecretKey:
+        return SecretKey(self.namespace, self.name)
+
+
 class MeshFile(msgspec.Struct, frozen=True, kw_only=True):
     """A whole mesh. `documents` are the further YAML documents and the `mesh` section, undecoded."""
 
     mesh: Mesh = Mesh()
     services: tuple[ServiceSpec, ...] = ()
+    gateways: tuple[GatewaySpec, ...] = ()
+    secrets: tuple[SecretSpec, ...] = ()
     documents: tuple[Document, ...] = ()

@@ -2,20 +2,42 @@
 
 import re
 from collections.abc import Iterator
+from typing import Literal
 
 import msgspec
 
 from core.model.identity import SpiffeId
+from core.model.labels import Labels
 from core.model.mesh import Mesh
+from core.model.peer import WORKLOAD_NAME
 from core.model.protocol import Protocol
 from core.model.service import Health, Instance, InstanceKey, Port, Service, ServiceKey, WorkloadKey
-from core.model.workload import AppPort, Explicit, Workload
+from core.model.workload import AppPort, Capture, Explicit, Redirected, Workload
 from platforms.local.addresses import HTTP_PROXY_PORT, Addresses, Allocator
-from platforms.local.meshfile import Listens, MeshFile, PortSpec, Runs, ServiceSpec, WorkloadSpec
+from platforms.local.meshfile import (
+    GatewaySpec,
+    Listens,
+    MeshFile,
+    PortSpec,
+    Runs,
+    SecretSpec,
+    ServiceSpec,
+    WorkloadSpec,
+)
+from platforms.local.plan_gateway import DOOR, gateway
+from platforms.local.settings import CaptureMode
 
 Environment = tuple[tuple[str, str], ...]
 
 _REFERENCE = re.compile(r"\$(\$)?\(([A-Za-z_][A-Za-z0-9_]*)\)")
+
+
+MARK = 1337
+"""What proxies mark their connections with where capture is `redirect`."""
+
+
+RESOLVER = "198.19.255.254:5353"
+"""Where proxies in pods ask for names that are not the mesh's: a port that is not captured (`proxy.capture.wire`)."""
 
 
 class Launch(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,6 +63,17 @@ class Launch(msgspec.Struct, frozen=True, kw_only=True):
         return (self.command, self.env, self.directory) != (running.command, running.env, running.directory)
 
 
+class Application(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the application of a workload answers: in the network of the host, or in the workload's own pod.
+
+    What arrives at `port` of the workload is for `address`:`target` there.
+    """
+
+    workload: WorkloadKey
+    place: Literal["host", "pod"]
+    ports: tuple[AppPort, ...]
+
+
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """Everything a mesh file brings into being. The health of `instances` is `UNKNOWN` until somebody looked."""
 
@@ -49,25 +82,36 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     instances: tuple[Instance, ...] = ()
     workloads: tuple[Workload, ...] = ()
     launches: tuple[Launch, ...] = ()
+    secrets: tuple[SecretSpec, ...] = ()
+    applications: tuple[Application, ...] = ()
 
 
-def plan(file: MeshFile, allocator: Allocator) -> Plan:
+def plan(file: MeshFile, allocator: Allocator, *, capture: CaptureMode = "none") -> Plan:
     """Numbers come from `allocator`, which keeps them over edits of the file."""
     suffix = file.mesh.domain_suffix
     placed = [(service, spec, key) for service in file.services for spec in service.workloads
               for key in service.replicas(spec)]  # fmt: skip
     callable_services = [service for service in file.services if service.ports]
-    addresses = allocator.addresses(
-        (key for _, _, key in placed), (service.key(suffix) for service in callable_services)
-    )
-    site = _Site(mesh=file.mesh, addresses=addresses, services=tuple(callable_services))
+    keys = [*(key for _, _, key in placed), *(spec.key for spec in file.gateways)]
+    addresses = allocator.addresses(keys, (service.key(suffix) for service in callable_services))
+    site = _Site(mesh=file.mesh, addresses=addresses, services=tuple(callable_services), capture=capture)
     return Plan(
         mesh=file.mesh,
         services=tuple(site.service(service) for service in callable_services),
         instances=tuple(site.instance(*place) for place in placed if place[0].ports),
-        workloads=tuple(site.workload(*place) for place in placed),
+        workloads=(
+            *(site.workload(*place) for place in placed),
+            *(site.gateway(spec, allocator) for spec in file.gateways),
+        ),
+        secrets=file.secrets,
         launches=tuple(launch for place in placed for launch in site.launch(*place)),
+        applications=tuple(site.application(*place) for place in placed),
     )
+
+
+def labels(service: ServiceSpec, spec: WorkloadSpec) -> Labels:
+    """With what replicas have in common, if there is but one: another one must not change it."""
+    return Labels.of({WORKLOAD_NAME: f"{service.name}-{spec.name}", **spec.labels.as_dict()})
 
 
 class _Site(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,6 +120,10 @@ class _Site(msgspec.Struct, frozen=True, kw_only=True):
     mesh: Mesh
     addresses: Addresses
     services: tuple[ServiceSpec, ...]
+    capture: CaptureMode
+
+    def address(self, key: WorkloadKey) -> str:
+        return self.addresses.pod(key) if self.capture == "redirect" else self.addresses.workload(key)
 
     def service(self, spec: ServiceSpec) -> Service:
         key = self.key(spec)
@@ -86,9 +134,9 @@ class _Site(msgspec.Struct, frozen=True, kw_only=True):
     def instance(self, service: ServiceSpec, spec: WorkloadSpec, key: WorkloadKey) -> Instance:
         return Instance(
             key=InstanceKey(self.key(service), key.name),
-            address=self.addresses.workload(key),
+            address=self.address(key),
             ports=tuple((port.name, port.target) for port in service.ports),
-            labels=spec.labels,
+            labels=labels(service, spec),
             locality=spec.locality,
             weight=spec.weight,
             health=Health.UNKNOWN,
@@ -97,25 +145,39 @@ class _Site(msgspec.Struct, frozen=True, kw_only=True):
         )
 
     def workload(self, service: ServiceSpec, spec: WorkloadSpec, key: WorkloadKey) -> Workload:
-        capture = Explicit(
+        return Workload(
+            key=key,
+            address=self.address(key),
+            service_account=spec.service_account,
+            labels=labels(service, spec),
+            locality=spec.locality,
+            capture=self.captured(service, spec, key),
+        )
+
+    def gateway(self, spec: GatewaySpec, allocator: Allocator) -> Workload:
+        address = self.address(spec.key)
+        return gateway(spec, address, door=address if self.capture == "redirect" else DOOR, free=allocator.door)
+
+    def captured(self, service: ServiceSpec, spec: WorkloadSpec, key: WorkloadKey) -> Capture:
+        if self.capture == "redirect":
+            return Redirected(mark=MARK, resolver=RESOLVER)
+        return Explicit(
             app_ports=self.app_ports(service, spec, key),
             http_proxy_port=HTTP_PROXY_PORT,
             virtual_network=self.addresses.network(key),
         )
-        return Workload(
-            key=key,
-            address=self.addresses.workload(key),
-            service_account=spec.service_account,
-            labels=spec.labels,
-            locality=spec.locality,
-            capture=capture,
-        )
+
+    def application(self, service: ServiceSpec, spec: WorkloadSpec, key: WorkloadKey) -> Application:
+        """In a pod the application listens on the pod's own address; what somebody else starts stays outside."""
+        ports = self.app_ports(service, spec, key)
+        in_pod = self.capture == "redirect" and isinstance(spec.application, Runs)
+        return Application(workload=key, place="pod" if in_pod else "host", ports=ports)
 
     def app_ports(self, service: ServiceSpec, spec: WorkloadSpec, key: WorkloadKey) -> tuple[AppPort, ...]:
         ports = [port for port in service.ports if port.protocol is not Protocol.UDP]
         if isinstance(spec.application, Runs):
-            twin = self.addresses.twin(key)
-            return tuple(dict.fromkeys(AppPort(port.target, twin, port.target) for port in ports))
+            own = self.addresses.pod(key) if self.capture == "redirect" else self.addresses.twin(key)
+            return tuple(dict.fromkeys(AppPort(port.target, own, port.target) for port in ports))
         where = {listener.port: listener for listener in spec.application.listeners}
         found = [(port.target, where[port.number]) for port in ports if port.number in where]
         return tuple(dict.fromkeys(AppPort(port, at.address, at.target) for port, at in found))
@@ -136,8 +198,10 @@ class _Site(msgspec.Struct, frozen=True, kw_only=True):
 
     def own(self, service: ServiceSpec, key: WorkloadKey) -> dict[str, str]:
         """Where this application is to listen, and where its way out is."""
-        proxy = f"http://{self.addresses.workload(key)}:{HTTP_PROXY_PORT}"
-        env = {"APP_IP": self.addresses.twin(key), "http_proxy": proxy, "HTTP_PROXY": proxy}
+        env = {"APP_IP": "0.0.0.0"}
+        if self.capture == "none":
+            proxy = f"http://{self.addresses.workload(key)}:{HTTP_PROXY_PORT}"
+            env = {"APP_IP": self.addresses.twin(key), "http_proxy": proxy, "HTTP_PROXY": proxy}
         if service.ports:
             env["PORT"] = str(service.ports[0].target)
         return env | {f"PORT_{variable(port.name)}": str(port.target) for port in service.ports}
@@ -145,7 +209,7 @@ class _Site(msgspec.Struct, frozen=True, kw_only=True):
     def discovery(self, client: WorkloadKey) -> dict[str, str]:
         """`{SVC}_SERVICE_HOST/_PORT` for the client's namespace, `{SVC}_{NAMESPACE}_…` for the others.
 
-        These addresses are the proxy's own, so they are not to be reached through the HTTP proxy once more.
+        In capture `none` they are the proxy's own, so they are not to be reached through the HTTP proxy once more.
         """
         near = [service for service in self.services if service.namespace == client.namespace]
         far = [service for service in self.services if service.namespace != client.namespace]
@@ -154,14 +218,20 @@ class _Site(msgspec.Struct, frozen=True, kw_only=True):
             env |= self.variables(client, service, variable(f"{service.name}_{service.namespace}"))
         for service in near:
             env |= self.variables(client, service, variable(service.name))
+        if self.capture == "redirect":
+            return env
         own = [self.addresses.service_for(client, self.key(service)) for service in self.services]
         direct = ",".join(("127.0.0.1", "localhost", *own))
         return env | {"no_proxy": direct, "NO_PROXY": direct}
 
     def variables(self, client: WorkloadKey, service: ServiceSpec, prefix: str) -> dict[str, str]:
-        address = self.addresses.service_for(client, self.key(service))
+        address = self.address_for(client, service)
         env = {f"{prefix}_SERVICE_HOST": address, f"{prefix}_SERVICE_PORT": str(service.ports[0].number)}
         return env | {f"{prefix}_SERVICE_PORT_{variable(port.name)}": str(port.number) for port in service.ports}
+
+    def address_for(self, client: WorkloadKey, service: ServiceSpec) -> str:
+        key = self.key(service)
+        return self.addresses.service(key) if self.capture == "redirect" else self.addresses.service_for(client, key)
 
     def key(self, service: ServiceSpec) -> ServiceKey:
         return service.key(self.mesh.domain_suffix)
@@ -183,9 +253,20 @@ def expand(text: str, env: dict[str, str]) -> str:
     return _REFERENCE.sub(one, text)
 
 
-def probed_ports(workload: Workload) -> tuple[tuple[str, int], ...]:
-    """Every address and port on which the application must accept connections before it counts as healthy."""
-    return tuple((port.address, port.target) for port in workload.capture.app_ports)
+def search_domains(namespace: str, domain_suffix: str) -> tuple[str, ...]:
+    """Where the programs of a pod look for short names, as in Kubernetes."""
+    return (f"{namespace}.svc.{domain_suffix}", f"svc.{domain_suffix}", domain_suffix)
 
 
-__all__ = ["Environment", "Launch", "Plan", "PortSpec", "expand", "plan", "probed_ports", "variable"]
+__all__ = [
+    "MARK",
+    "Application",
+    "Environment",
+    "Launch",
+    "Plan",
+    "PortSpec",
+    "expand",
+    "plan",
+    "search_domains",
+    "variable",
+]

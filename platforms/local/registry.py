@@ -15,8 +15,8 @@ from core.model.workload import Workload
 from platforms.local.addresses import Allocator
 from platforms.local.decode import Decoded, decode, unreadable
 from platforms.local.filewatch import contents
-from platforms.local.plan import Plan, plan, probed_ports
-from platforms.local.probe import Prober
+from platforms.local.plan import Plan, plan
+from platforms.local.probe import Prober, check
 from platforms.local.settings import Settings
 
 Report = Callable[[tuple[Diagnostic, ...]], None]
@@ -92,7 +92,7 @@ class FileRegistry:
         decoded = await self._decode(content)
         self._report(decoded.diagnostics)
         if decoded.file is not None:
-            self._show(plan(decoded.file, self._allocator))
+            self._show(plan(decoded.file, self._allocator, capture=self._settings.capture))
             await self._apply(decoded.file.documents)
         self._read_once.set()
 
@@ -106,7 +106,8 @@ class FileRegistry:
         self._plan = newest
         self._workloads = {workload.key: workload for workload in newest.workloads}
         self._instances = {instance.workload: instance for instance in newest.instances if instance.workload}
-        self._prober.follow({key: probed_ports(self._workloads[key]) for key in self._instances})
+        self._prober.follow({each.workload: check(each, self._settings.state) for each in newest.applications
+                             if each.workload in self._instances and each.ports})  # fmt: skip
         self._feed.replace(self._values(newest))
         self._feed.complete()
         self._plans.put("", newest)

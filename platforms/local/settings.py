@@ -1,8 +1,12 @@
 """What the local platform needs to know to start; built once by the program that opens it."""
 
 from pathlib import Path
+from typing import Literal
 
 import msgspec
+
+CaptureMode = Literal["none", "redirect"]
+"""How traffic gets into proxies: applications are told where they are, or the kernel leads it there (in pods)."""
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -14,6 +18,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     mesh_file: Path
     state: Path
+    capture: CaptureMode = "none"
     slot: int | None = None
     slot_held: bool = False
     poll_interval: float = 0.1

@@ -18,7 +18,7 @@ from core.model.service import Health, InstanceKey, ServiceKey
 from core.ports import Platform
 from platforms.conformance.harness import Budgets, Harness, InstanceSpec, PortSpec, ServiceSpec, Unsupported
 from platforms.local.mesh import open_platform
-from platforms.local.settings import Settings
+from platforms.local.settings import CaptureMode, Settings
 
 Json = dict[str, object]
 
@@ -30,7 +30,8 @@ class LocalHarness(Harness):
     package = "platforms.local"
     budgets = Budgets(event=3.0, sync=5.0, quiet=0.3, many=60)
 
-    def __init__(self) -> None:
+    def __init__(self, capture: CaptureMode = "none") -> None:
+        self._capture: CaptureMode = capture
         self.folder = Path()
         self.said: tuple[Diagnostic, ...] = ()
         self._services: dict[tuple[str, str], ServiceSpec] = {}
@@ -60,6 +61,7 @@ class LocalHarness(Harness):
         settings = Settings(
             mesh_file=self.file,
             state=self.folder / f"state{self._opened}",
+            capture=self._capture,
             poll_interval=0.02,
             probe_interval=0.05,
             first_probe_interval=0.02,

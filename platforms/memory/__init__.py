@@ -6,5 +6,6 @@ An honest fake: it keeps the contracts of `core.ports` in full and is held to th
 from platforms.memory.config_store import MemoryConfigStore
 from platforms.memory.platform import MemoryPlatform, open_platform
 from platforms.memory.registry import MemoryRegistry
+from platforms.memory.secrets import MemorySecrets
 
-__all__ = ["MemoryConfigStore", "MemoryPlatform", "MemoryRegistry", "open_platform"]
+__all__ = ["MemoryConfigStore", "MemoryPlatform", "MemoryRegistry", "MemorySecrets", "open_platform"]

@@ -8,6 +8,7 @@ from core.model.workload import Node, Workload, workload_of_node
 from core.ports import Platform
 from platforms.memory.config_store import MemoryConfigStore
 from platforms.memory.registry import MemoryRegistry
+from platforms.memory.secrets import MemorySecrets
 
 
 class MemoryLocator:
@@ -28,14 +29,20 @@ class MemoryPlatform:
     def __init__(self, *, clock: Callable[[], float] = time.time) -> None:
         self.registry = MemoryRegistry()
         self.config = MemoryConfigStore(clock=clock)
+        self.secrets = MemorySecrets()
         self.record = Platform(
-            name="memory", registry=self.registry, config=self.config, locator=MemoryLocator(self.registry)
+            name="memory",
+            registry=self.registry,
+            config=self.config,
+            secrets=self.secrets,
+            locator=MemoryLocator(self.registry),
         )
 
     def close(self) -> None:
         """Ends every watch."""
         self.registry.close()
         self.config.close()
+        self.secrets.close()
 
 
 @contextlib.asynccontextmanager

@@ -223,7 +223,7 @@ async def test_a_bug_while_reading_reaches_the_watchers(place: Place, monkeypatc
     """An exception nobody expected ends the watches with itself instead of going silent."""
     place.write(SERVICES)
 
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise ZeroDivisionError
 
     monkeypatch.setattr("platforms.local.registry.plan", fail)

@@ -3,7 +3,7 @@
 import pytest
 
 from core.model.service import Health, InstanceKey, ServiceKey, WorkloadKey
-from core.model.workload import AppPort, Node, Workload, node_id, workload_of_node
+from core.model.workload import AppPort, Explicit, Node, Workload, node_id, workload_of_node
 from platforms.local.addresses import Allocator
 from platforms.local.decode import decode
 from platforms.local.plan import Launch, Plan, expand, plan
@@ -38,6 +38,12 @@ def workload(found: Plan, key: WorkloadKey) -> Workload:
     return next(workload for workload in found.workloads if workload.key == key)
 
 
+def app_ports(found: Plan, key: WorkloadKey) -> tuple[AppPort, ...]:
+    capture = workload(found, key).capture
+    assert isinstance(capture, Explicit)
+    return capture.app_ports
+
+
 def launch(found: Plan, key: WorkloadKey) -> Launch:
     return next(launch for launch in found.launches if launch.workload == key)
 
@@ -62,11 +68,11 @@ def test_instances_listen_on_target_ports_of_their_own_addresses() -> None:
 def test_the_application_is_at_its_twin_or_where_the_file_says() -> None:
     """Started applications are at the twin address, running ones where they are; UDP is not proxied."""
     found = planned()
-    assert workload(found, V1).capture.app_ports == (
+    assert app_ports(found, V1) == (
         AppPort(8080, "127.33.0.1", 8080),
         AppPort(9090, "127.33.0.1", 9090),
     )
-    assert workload(found, V2).capture.app_ports == (
+    assert app_ports(found, V2) == (
         AppPort(8080, "127.0.0.1", 9081),
         AppPort(9090, "127.0.0.1", 9082),
     )
