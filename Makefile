@@ -7,8 +7,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 PACKAGES := core platforms proxy mixer istioctl
 ARGS ?=
+SOAK ?= 3600
 
-.PHONY: help setup test lint types imports pytest quick bench format demo lock clean
+.PHONY: help setup test lint types imports pytest quick bench soak format demo lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1 \t\2/' | expand -t 18
@@ -38,12 +39,15 @@ quick: setup ## the tests that need neither Envoy nor patience
 bench: setup ## the benchmarks: ratios of one run, against their targets
 	@for script in tests/benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
 
+soak: setup ## an hour under load while certificates are replaced: make soak SOAK=600 for ten minutes
+	@ISTIO_SOAK=$(SOAK) $(BIN)/pytest tests/faults/test_rotation.py
+
 format: setup ## let ruff fix what it can
 	@$(BIN)/ruff check --fix $(PACKAGES) tests
 	@$(BIN)/ruff format $(PACKAGES) tests
 
-demo: setup ## a small mesh on this machine; Ctrl-C ends it
-	@$(BIN)/istioctl up examples/bookinfo/mesh.yaml
+demo: setup ## a real mesh with traffic on it; Ctrl-C ends it (make demo ARGS=--check proves it)
+	@$(BIN)/istioctl demo $(ARGS)
 
 lock: setup ## rewrite the lock files: make lock ARGS=--upgrade
 	@requirements/lock $(ARGS)

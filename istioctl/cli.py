@@ -32,11 +32,14 @@ class Entry(NamedTuple):
 
 
 COMMANDS: tuple[Entry, ...] = (
+    Entry("Run a mesh", "demo", "Run a real mesh with traffic on it, until Ctrl-C"),
     Entry("Run a mesh", "up", "Run the mesh that MESH_FILE describes, until Ctrl-C"),
+    Entry("Run a mesh", "token", "Make a join token"),
     Entry("Write rules", "apply", "Create or change objects from files"),
     Entry("Write rules", "get", "Show objects"),
     Entry("Write rules", "delete", "Remove objects"),
     Entry("Write rules", "shift", "Send shares of a service's calls to its versions"),
+    Entry("Find mistakes", "check", "Find what is wrong with this machine or mesh"),
     Entry("Find mistakes", "validate", "Check files without a mesh: rules and mesh files"),
     Entry("Find mistakes", "proxy-status", "Show whether the proxies have what the Manager sends them", "ps"),
     Entry("Find mistakes", "proxy-config", "Show what a proxy lives on", "pc"),
@@ -45,7 +48,8 @@ COMMANDS: tuple[Entry, ...] = (
 )
 
 START_HERE = """Start here:
-  istioctl up mesh.yaml          a mesh on this machine, until Ctrl-C
+  istioctl demo                  a mesh with traffic, and three things to try
+  istioctl up mesh.yaml          a mesh of your own on this machine, until Ctrl-C
   istioctl apply -f rule.yaml    in a second terminal: change where calls go
   istioctl COMMAND --help        examples for every command"""
 

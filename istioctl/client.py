@@ -13,6 +13,7 @@ from core.kinds.kind import Kind
 from core.manager.api import SOCKET
 from core.manager.api.failures import Cause, Status
 from core.manager.api.objects import Resource, ResourceList
+from core.manager.api.tokens import Made, Wanted
 from core.manager.status import MeshStatus
 
 PATIENCE = 10.0
@@ -91,7 +92,11 @@ class Api:
         """Raises `NotFound`."""
         self._ask("DELETE", _path(kind, namespace, name), Status)
 
-    def _ask(self, method: str, path: str, answer: type[T], *, body: Resource | None = None) -> T:
+    def create_token(self, wanted: Wanted) -> Made:
+        """Raises `NotFound` when there is no such workload."""
+        return self._ask("POST", "/v1/tokens", Made, body=wanted)
+
+    def _ask(self, method: str, path: str, answer: type[T], *, body: object = None) -> T:
         code, content = self._exchange(method, path, msgspec.json.encode(body) if body else None)
         try:
             if code < 400:

@@ -23,6 +23,7 @@ ALIASES: Mapping[str, tuple[str, ...]] = {
     "listener": ("listeners", "l"),
     "route": ("routes", "r"),
     "endpoint": ("endpoints", "ep"),
+    "secret": ("secrets", "s"),
     "bootstrap": ("b",),
     "all": ("a",),
 }
@@ -31,6 +32,7 @@ FILTERS: Mapping[str, tuple[str, ...]] = {
     "listener": ("address", "port", "type"),
     "route": ("name",),
     "endpoint": ("cluster", "status", "address", "port"),
+    "secret": ("name",),
 }
 
 
@@ -60,7 +62,7 @@ class Part(click.Choice[str]):
 @click.option("--direction", type=click.Choice(DIRECTIONS), help="cluster: of calls in, or out.")
 @click.option("--address", help="listener, endpoint: at this address.", metavar="IP")
 @click.option("--type", type=click.Choice(TYPES, case_sensitive=False), help="listener: of what it passes on.")
-@click.option("--name", help="route: the configuration of this name.", metavar="NAME")
+@click.option("--name", help="route, secret: the one of this name.", metavar="NAME")
 @click.option("--cluster", help="endpoint: of clusters with this in their name.", metavar="TEXT")
 @click.option("--status", type=click.Choice(FITNESS), help="endpoint: fit to be called, or not.")
 @output_option("short", "json", "yaml")
@@ -74,7 +76,7 @@ def command(
 
     WORKLOAD is a name, or name.namespace. Tables have the columns of Istio's command; json and yaml are what Envoy
     says itself. FILE holds Envoy's answer to /config_dump?include_eds; it may come from another machine, and needs
-    no mesh. Filters narrow one part each, as their help says.
+    no mesh. Filters narrow one part each, as their help says. Keys are never shown.
 
     \b
     Examples:

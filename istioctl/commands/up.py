@@ -10,11 +10,18 @@ from istioctl.options import Where, state_dir_option
 @click.command()
 @click.argument("mesh_file", type=click.Path(path_type=Path), metavar="MESH_FILE")
 @click.option("--slot", type=click.IntRange(0, 7), help="Which loopback addresses to use. [default: the first free]")
+@click.option(
+    "--capture",
+    type=click.Choice(["auto", "redirect", "none"]),
+    default="none",
+    show_default=True,
+    help="How calls get into proxies: led there by the kernel (redirect), or as applications choose (none).",
+)
 @click.option("--keep", is_flag=True, help="Keep applied rules in the state directory for the next start.")
 @click.option("--envoy", metavar="PATH", default="", help="The Envoy to run. [env: ISTIO_ENVOY]")
 @state_dir_option
 @click.pass_obj
-def command(where: Where, mesh_file: Path, slot: int | None, keep: bool, envoy: str) -> None:
+def command(where: Where, mesh_file: Path, slot: int | None, capture: str, keep: bool, envoy: str) -> None:
     """Run the mesh that MESH_FILE describes, until Ctrl-C.
 
     Starts a Manager, and for every workload its command and a real Envoy beside it. Editing the file changes the
@@ -28,8 +35,17 @@ def command(where: Where, mesh_file: Path, slot: int | None, keep: bool, envoy: 
     """
     import asyncio
 
+    from istioctl.local.capture import chosen
     from istioctl.local.run import Options, up
     from istioctl.local.talk import Talk
 
-    options = Options(mesh_file=mesh_file, state=where.state_dir.absolute(), slot=slot, keep=keep, envoy=envoy)
-    asyncio.run(up(options, Talk()))
+    talk = Talk()
+    options = Options(
+        mesh_file=mesh_file,
+        state=where.state_dir.absolute(),
+        slot=slot,
+        keep=keep,
+        envoy=envoy,
+        capture=chosen(capture, talk),
+    )
+    asyncio.run(up(options, talk))

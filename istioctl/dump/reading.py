@@ -11,6 +11,18 @@ T = TypeVar("T", bound=msgspec.Struct)
 TAKE_ONE = "save one with: istioctl proxy-config all WORKLOAD -o json > config_dump.json"
 
 
+KEYS = frozenset({"private_key", "password", "generic_secret", "session_ticket_keys", "pkcs12"})
+"""Fields of `extensions.transport_sockets.tls.v3` that hold what must stay secret."""
+
+REDACTED = "[redacted]"
+
+
+def _redacted(value: object) -> object:
+    if isinstance(value, dict):
+        return {name: REDACTED if name in KEYS else _redacted(each) for name, each in value.items()}
+    return [_redacted(each) for each in value] if isinstance(value, list) else value
+
+
 class Tagged(msgspec.Struct, frozen=True):
     """An `Any` of protobuf in JSON: it says its type."""
 
@@ -59,9 +71,14 @@ class Dump:
             raise Misconfigured(f"{self.name} is no dump of Envoy's configuration: {error}", fix=TAKE_ONE) from error
 
     def whole(self) -> dict[str, object]:
-        """All of it, in the form that this class reads."""
+        """All of it but keys, in the form that this class reads."""
         statuses = {} if self.statuses is None else {"cluster_statuses": self.statuses}
-        return {"configs": self.configs, **statuses}
+        return {"configs": tuple(map(self.without_keys, self.configs)), **statuses}
+
+    def without_keys(self, raw: msgspec.Raw) -> object:
+        """As it is, but for what nobody may see. Envoy takes it out by itself; a dump may come from anywhere."""
+        held = bytes(raw)
+        return _redacted(msgspec.json.decode(held)) if any(f'"{name}"'.encode() in held for name in KEYS) else raw
 
 
 class Filters(NamedTuple):

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from istioctl.dump import bootstrap, clusters, endpoints, listeners, routes
+from istioctl.dump import bootstrap, clusters, endpoints, listeners, routes, secrets
 from istioctl.dump.reading import Dump, Filters, Item
 from istioctl.output import as_json, as_yaml, table
 
@@ -18,10 +18,11 @@ SECTIONS: Mapping[str, Section] = {
     "listener": Section(listeners.HEADERS, listeners.items),
     "route": Section(routes.HEADERS, routes.items),
     "endpoint": Section(endpoints.HEADERS, endpoints.items),
+    "secret": Section(secrets.HEADERS, secrets.items),
     "bootstrap": Section(bootstrap.HEADERS, bootstrap.items),
 }
 ALL = "all"
-TABLES = ("cluster", "listener", "route", "endpoint")
+TABLES = ("cluster", "listener", "route", "endpoint", "secret")
 
 
 def render(dump: Dump, what: str, *, filters: Filters, output: str) -> str:

@@ -7,18 +7,19 @@ import shutil
 import sys
 from collections.abc import Iterable
 from pathlib import Path
+from typing import assert_never
 
 from core.errors import MeshError
 from core.model.protocol import Protocol
 from core.model.service import Service, WorkloadKey
-from core.model.workload import Workload
+from core.model.workload import Explicit, Redirected, Workload
 from istioctl.local.fleet import Fleet
 from istioctl.local.manager import ManagerProgram
+from istioctl.local.sidecar import Sidecar
 from istioctl.local.talk import Talk, sentence
 from istioctl.options import default_state_dir
-from platforms.local.plan import Plan, probed_ports
-from platforms.local.probe import accepts
-from proxy.agent import Agent
+from platforms.local.plan import Application, Plan
+from platforms.local.probe import answers, check
 
 _PATIENCE = 30.0
 """Seconds until a sidecar that is not ready is reported; it goes on trying."""
@@ -35,9 +36,11 @@ class Announcer:
         self._agents = agents
         self._talk = talk
         self._state = state
-        self._told: dict[WorkloadKey, Agent] = {}
+        self._told: dict[WorkloadKey, Sidecar] = {}
         self._met = False
         self._plan: Plan | None = None
+        self.settled: asyncio.Future[Plan] = asyncio.get_running_loop().create_future()
+        """The first plan, once all there was to start has been started."""
 
     def changed(self, plan: Plan) -> None:
         """The mesh file says something else than before."""
@@ -58,13 +61,15 @@ class Announcer:
         took = self._talk.elapsed() - (0 if is_first else begin)
         stop = " Ctrl-C stops all." if is_first else ""
         self._talk.line("mesh", f"{ready} of {len(plan.workloads)} workloads ready after {took:.1f} s.{stop}")
+        if not self.settled.done():
+            self.settled.set_result(plan)
         if is_first and ready:
             self._talk.text(hints(plan, self._state))
         await asyncio.sleep(_APPLICATION_PATIENCE)
         launched = {launch.workload for launch in plan.launches}
-        for workload in plan.workloads:
-            told = "The command is told this place by $APP_IP and $PORT." if workload.key in launched else ""
-            await self._application(workload, told)
+        for each in plan.applications:
+            told = "The command is told this place by $APP_IP and $PORT." if each.workload in launched else ""
+            await self._application(each, told)
 
     async def _manager_ready(self) -> None:
         await self._manager.ready.wait()
@@ -83,38 +88,63 @@ class Announcer:
             self._talk.line(str(key), f"not ready: {sentence(str(error))} {sentence(error.fix)}")
             return False
         if self._told.get(key) is not agent:
-            self._talk.line(str(key), f"ready at {workload.address}")
+            self._talk.line(str(key), f"ready at {place(workload)}")
         self._told[key] = agent
         return True
 
-    async def _application(self, workload: Workload, advice: str) -> None:
+    async def _application(self, application: Application, advice: str) -> None:
         """An application that listens elsewhere gets no calls: the commonest mistake, and one that nobody sees."""
-        for address, port in probed_ports(workload):
-            if not await accepts(address, port):
-                what = f"nothing listens at {address}:{port} yet, so it gets no calls."
-                self._talk.line(str(workload.key), f"{what} {advice}".rstrip())
+        for port, accepts in zip(application.ports, await answers(check(application, self._state)), strict=True):
+            if not accepts:
+                what = f"nothing listens at {port.address}:{port.target} yet, so it gets no calls."
+                self._talk.line(str(application.workload), f"{what} {advice}".rstrip())
+
+
+def place(workload: Workload) -> str:
+    """Where it is called: a gateway, from outside, at its ports on this host."""
+    if workload.role == "sidecar":
+        return workload.address
+    doors = ((entry.port, entry.public or entry.target) for entry in workload.ports)
+    return ", ".join(f"{_scheme(port)}://127.0.0.1:{target} (port {port})" for port, target in doors)
+
+
+def _scheme(port: int) -> str:
+    """What is usual; the Gateway documents decide."""
+    return "https" if port in (443, 8443) else "http"
 
 
 def hints(plan: Plan, state: Path) -> tuple[str, ...]:
     """What to try from a second terminal: a call that goes through a sidecar, and a rule."""
     call = _call(plan)
-    apply = ("Change where calls go, from a second terminal:", f"  {_istioctl(state)} apply -f rule.yaml")
+    apply = ("Change where calls go, from a second terminal:", f"  {istioctl_for(state)} apply -f rule.yaml")
     return ("", *call, *apply, "")
 
 
 def _call(plan: Plan) -> tuple[str, ...]:
     """From a pure client if there is one, to the first service that speaks HTTP and is not the caller's own."""
-    clients = [workload for workload in plan.workloads if not workload.capture.app_ports] or list(plan.workloads)
+    sidecars = [each for each in plan.workloads if each.role == "sidecar"]
+    called = {each.workload for each in plan.applications if each.ports}
+    clients = [each for each in sidecars if each.key not in called] or sidecars
     if not clients:
         return ()
-    own = {instance.key.service for instance in plan.instances if instance.workload == clients[0].key}
+    client = clients[0]
+    own = {instance.key.service for instance in plan.instances if instance.workload == client.key}
     others = [service for service in plan.services if service.key not in own and _http_port(service)]
     if not others:
         return ()
-    client, service = clients[0], others[0]
-    proxy = f"http://{client.address}:{client.capture.http_proxy_port}"
+    service = others[0]
     url = f"http://{_name(service, client)}{_http_port(service)}/"
-    return (f"Call a service as {client.key.name} does, through its sidecar:", f"  curl -x {proxy} {url}")
+    return (f"Call a service as {client.key.name} does, through its sidecar:", f"  {_curl(client)} {url}")
+
+
+def _curl(client: Workload) -> str:
+    match client.capture:
+        case Explicit(http_proxy_port=port):
+            return f"curl -x http://{client.address}:{port}"
+        case Redirected():
+            return f"nsenter -t $(pgrep -nf 'proxy - {client.key}$') -U -n -m --preserve-credentials curl"
+        case _:
+            assert_never(client.capture)
 
 
 def _name(service: Service, client: Workload) -> str:
@@ -128,7 +158,7 @@ def _http_port(service: Service) -> str:
     return next((f":{port.number}" for port in ports), "")
 
 
-def _istioctl(state: Path) -> str:
+def istioctl_for(state: Path) -> str:
     """The command as it works in a fresh shell: by the path that was used here, with the state directory if need be."""
     used = sys.argv[0]
     on_path = shutil.which("istioctl")

@@ -5,7 +5,7 @@ import contextlib
 import fcntl
 import shutil
 import signal
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from pathlib import Path
 
 import msgspec
@@ -23,16 +23,20 @@ from core.model.service import WorkloadKey
 from istioctl.local.announce import Announcer
 from istioctl.local.fleet import Fleet, Places, fleet
 from istioctl.local.manager import ManagerProgram
+from istioctl.local.pods import Ground, on_host, pods
 from istioctl.local.talk import Talk, sentence
 from platforms.local.codes import Code
 from platforms.local.decode import load
 from platforms.local.mesh import LEDGER, follow_plans
 from platforms.local.meshfile import MeshFile
+from platforms.local.plan import Plan
 from platforms.local.registry import FileRegistry
+from platforms.local.settings import CaptureMode
 from platforms.local.settings import Settings as LocalSettings
 from platforms.local.slots import claimed
 from proxy import binary
 from proxy.agent import SOCKET_PATH_LIMIT, Host
+from proxy.capture.fabric import fabric
 from proxy.lifeline import Lifeline, lifeline
 from proxy.supervise import Pace, Restart, Supervisor
 
@@ -53,10 +57,18 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     slot: int | None = None
     keep: bool = False
     envoy: str = ""
+    capture: CaptureMode = "none"
 
 
-async def up(options: Options, talk: Talk) -> None:
-    """Runs until SIGINT or SIGTERM. Raises `Misconfigured` when the mesh cannot run here."""
+Work = Callable[[], Coroutine[None, None, None]]
+
+Beside = Callable[[asyncio.Future[Plan], Ground], Coroutine[None, None, None]]
+"""Something that runs beside a mesh; when it ends, so does the mesh. Given the plan, once all in it is ready, and where
+one more program can run that is to be near the workloads."""
+
+
+async def up(options: Options, talk: Talk, *, beside: Beside | None = None) -> None:
+    """Runs until SIGINT or SIGTERM, or until `beside` ends. Raises `Misconfigured` when the mesh cannot run here."""
     described = check(options.mesh_file)
     _check_room(described, options.state)
     envoy = await asyncio.to_thread(binary.find, options.envoy)
@@ -66,12 +78,16 @@ async def up(options: Options, talk: Talk) -> None:
         talk.line("envoy", f"{envoy.version}, {envoy.path}")
         host = Host(envoy=envoy, lifeline=line, log=talk.event, output=talk.line, pace=_PACE)
         async with (
+            _one_error(),
             _manager(options, slot, talk, line) as manager,
             _plans(options, slot, talk) as registry,
-            _agents(options, host, talk) as agents,
+            _ground(options, line) as (ground, watched),
+            _agents(options, host, ground, talk) as agents,
         ):
             announcer = Announcer(manager, agents, talk, state=options.state)
-            await _until(stop, _run(agents, registry, announcer))
+            works = [_run(agents, registry, announcer), *([beside(announcer.settled, ground)] if beside else [])]
+            works += [watch() for watch in watched]
+            await _until(stop, *works)
             talk.line("mesh", "stopping")
     kept = f"rules are kept in {options.state}; start again with --keep to find them"
     talk.line("mesh", f"stopped; {kept if options.keep else 'nothing is left behind'}")
@@ -99,7 +115,8 @@ def _check_room(described: MeshFile, state: Path) -> None:
 
 
 def _workloads(described: MeshFile) -> list[WorkloadKey]:
-    return [key for service in described.services for each in service.workloads for key in service.replicas(each)]
+    sidecars = (key for service in described.services for each in service.workloads for key in service.replicas(each))
+    return [*sidecars, *(gateway.key for gateway in described.gateways)]
 
 
 def _size(described: MeshFile) -> str:
@@ -117,15 +134,15 @@ def _stop_signal() -> asyncio.Event:
     return stop
 
 
-async def _until(stop: asyncio.Event, work: Coroutine[None, None, None]) -> None:
-    """Runs `work` until it fails or `stop` is set."""
-    running, stopping = asyncio.create_task(work), asyncio.create_task(stop.wait())
-    await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
-    if running.done():
-        stopping.cancel()
-        running.result()
-    running.cancel()
-    await asyncio.wait({running})
+async def _until(stop: asyncio.Event, *works: Coroutine[None, None, None]) -> None:
+    """Runs all `works` until one of them ends or fails, or `stop` is set."""
+    running, stopping = {asyncio.create_task(work) for work in works}, asyncio.create_task(stop.wait())
+    done, _ = await asyncio.wait({*running, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    for task in {*running, stopping} - done:
+        task.cancel()
+    await asyncio.wait({*running, stopping})
+    for task in done:
+        task.result()
 
 
 @contextlib.contextmanager
@@ -172,7 +189,7 @@ def _alone(path: Path) -> Iterator[None]:
 
 
 def _clear(path: Path) -> None:
-    for name in ("xds", "proxies"):
+    for name in ("xds", "ca", "identity", "proxies"):
         shutil.rmtree(path / name, ignore_errors=True)
     for name in _FILES:
         (path / name).unlink(missing_ok=True)
@@ -186,6 +203,7 @@ async def _manager(options: Options, slot: int, talk: Talk, line: Lifeline) -> A
         "state": str(options.state),
         "slot": slot,
         "slot_held": True,
+        "capture": options.capture,
     }
     settings = ManagerSettings(state=options.state, platform="local", options=local)
     program = ManagerProgram(settings, log=talk.event, lifeline=line)
@@ -200,7 +218,9 @@ async def _manager(options: Options, slot: int, talk: Talk, line: Lifeline) -> A
 
 @contextlib.asynccontextmanager
 async def _plans(options: Options, slot: int, talk: Talk) -> AsyncIterator[FileRegistry]:
-    settings = LocalSettings(mesh_file=options.mesh_file, state=options.state, slot=slot, slot_held=True)
+    settings = LocalSettings(
+        mesh_file=options.mesh_file, state=options.state, slot=slot, slot_held=True, capture=options.capture
+    )
     reading = Reading(talk)
     async with follow_plans(settings, report=reading.report, read=reading.read) as registry:
         yield registry
@@ -231,11 +251,39 @@ class Reading:
 
 
 @contextlib.asynccontextmanager
-async def _agents(options: Options, host: Host, talk: Talk) -> AsyncIterator[Fleet]:
+async def _one_error() -> AsyncIterator[None]:
+    """Task groups wrap what ended them; a person is told one thing at a time. Bugs stay wrapped."""
+    try:
+        yield
+    except BaseExceptionGroup as group:
+        expected, others = group.split(MeshError)
+        if expected is None or others is not None:
+            raise
+        raise _first(expected) from None
+
+
+def _first(group: BaseExceptionGroup[MeshError]) -> MeshError:
+    first = group.exceptions[0]
+    return _first(first) if isinstance(first, BaseExceptionGroup) else first
+
+
+@contextlib.asynccontextmanager
+async def _ground(options: Options, line: Lifeline) -> AsyncIterator[tuple[Ground, tuple[Work, ...]]]:
+    """Where the agents run, and what to watch, because its end is theirs."""
+    if options.capture == "none":
+        yield on_host, ()
+        return
+    async with fabric(lifeline=line) as net:
+        await net.open_outside()
+        yield pods(net), (net.failed,)
+
+
+@contextlib.asynccontextmanager
+async def _agents(options: Options, host: Host, ground: Ground, talk: Talk) -> AsyncIterator[Fleet]:
     def ended(key: WorkloadKey, error: MeshError) -> None:
         talk.line(str(key), f"does not run: {sentence(str(error))} {sentence(error.fix)}")
 
-    places = Places(root=options.state, home=options.mesh_file.resolve().parent)
+    places = Places(root=options.state, home=options.mesh_file.resolve().parent, ground=ground)
     async with fleet(host, places, ended=ended) as agents:
         yield agents
 

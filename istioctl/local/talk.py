@@ -7,6 +7,11 @@ from istioctl.output import say
 
 _TOLD = {
     "agent.recovered": "runs after all",
+    "agent.exited": "its agent ended ({how}), and Envoy with it. Starting it again.",
+    "agent.said": "{line}",
+    "agent.port_taken": "{reason} {fix}",
+    "certificate.renewal_failed": "no new certificate: {reason} {fix} The old one serves on.",
+    "certificate.expired": "the certificate has expired: {reason} {fix}",
     "envoy.exited": "Envoy ended ({how}). Starting it again. {reason} {fix}",
     "envoy.unstartable": "Envoy cannot start: {reason} {fix}",
     "envoy.port_taken": "{reason} {fix}",

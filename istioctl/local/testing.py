@@ -97,7 +97,10 @@ class Answer(msgspec.Struct, frozen=True):
 class Up:
     """A running `istioctl up`. A context manager: leaving it kills what is left, also after a failed test."""
 
-    def __init__(self, mesh_file: Path, *, state: Path, arguments: tuple[str, ...] = (), **environment: str) -> None:
+    def __init__(
+        self, mesh_file: Path | None, *, state: Path, arguments: tuple[str, ...] = (), **environment: str
+    ) -> None:
+        """Without a mesh file, `arguments` begin with the command: another one that runs a mesh."""
         self.state = state
         self._mark = uuid.uuid4().hex
         self._lines: list[str] = []
@@ -109,8 +112,7 @@ class Up:
                 str(os.getpid()),
                 "",
                 *_istioctl(state),
-                "up",
-                str(mesh_file),
+                *(("up", str(mesh_file)) if mesh_file else ()),
                 *arguments,
             ],
             stdin=subprocess.DEVNULL,
@@ -213,6 +215,13 @@ class Up:
     def call(self, workload: str, url: str, **headers: str) -> Answer:
         """A GET by the application of `workload`, through its sidecar's HTTP proxy."""
         return call(self.address(workload), url, **headers)
+
+
+def inside(application: int, *words: str) -> str:
+    """What a program prints that is run in the pod of this process."""
+    flags = ("--user", "--net", "--mount", "--preserve-credentials")
+    command = ["nsenter", "--target", str(application), *flags, "--", *words]
+    return subprocess.run(command, capture_output=True, text=True, timeout=20).stdout
 
 
 def istioctl(*arguments: str, stdin: str = "", state: Path) -> "subprocess.CompletedProcess[str]":

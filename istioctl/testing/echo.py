@@ -7,7 +7,8 @@ JSON as HTTP requests. How an application answers otherwise: `istioctl.testing.b
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+import socket
+from collections.abc import AsyncIterator, Iterable, Sequence
 from http import HTTPStatus
 from typing import Literal, TypeAlias
 
@@ -15,6 +16,7 @@ import grpc
 
 from istioctl.testing.behaviour import Behaviour, behaviour
 from istioctl.testing.journal import Arrival, Journal
+from proxy.capture.relay import Relay, Streams, relayed
 
 Speaks = Literal["http", "grpc", "tcp", "auto"]
 """What is spoken on a port; "auto": HTTP or bytes, told apart by a first byte of 0."""
@@ -121,21 +123,19 @@ class _Unary(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # generic in th
 
 @contextlib.asynccontextmanager
 async def echo(
-    name: str, address: str, ports: Mapping[int, Speaks], *, journal: Journal | None = None
-) -> AsyncIterator[tuple[int, ...]]:
-    """Serves `ports` (0: any free one) at `address` while the context is open; yields their numbers, without gRPC's."""
-    app = _Echo(name, journal or Journal())
+    name: str, listening: Iterable[tuple[socket.socket, Speaks]], *, journal: Journal
+) -> AsyncIterator[None]:
+    """Serves what these sockets accept, wherever they are, while the context is open, and closes them."""
+    app = _Echo(name, journal)
     async with contextlib.AsyncExitStack() as stack:
-        bound: list[int] = []
-        for port, speaks in ports.items():
+        for each, speaks in listening:
             if speaks == "grpc":
-                await stack.enter_async_context(_grpc_server(app, f"{address}:{port}"))
+                await stack.enter_async_context(_grpc_server(app, each))
             else:
                 serve = {"http": app.http, "tcp": app.tcp, "auto": app.auto}[speaks]
-                server = await asyncio.start_server(serve, address, port, limit=_LIMIT)
-                bound.append(server.sockets[0].getsockname()[1])
+                server = await asyncio.start_server(serve, sock=each, limit=_LIMIT)
                 await stack.enter_async_context(_served(server))
-        yield tuple(bound)
+        yield
 
 
 @contextlib.asynccontextmanager
@@ -147,12 +147,18 @@ async def _served(server: asyncio.Server) -> AsyncIterator[None]:
 
 
 @contextlib.asynccontextmanager
-async def _grpc_server(app: _Echo, address: str) -> AsyncIterator[None]:
+async def _grpc_server(app: _Echo, listening: socket.socket) -> AsyncIterator[None]:
+    """gRPC takes no socket, so what this one accepts is passed on to gRPC's own."""
     server = grpc.aio.server()
     server.add_generic_rpc_handlers((_Unary(app),))
-    server.add_insecure_port(address)
+    port = server.add_insecure_port("127.0.0.1:0")
+
+    async def connect(client: asyncio.StreamWriter) -> Streams:
+        return await asyncio.open_connection("127.0.0.1", port)
+
     await server.start()
     try:
-        yield
+        async with relayed(listening, Relay(connect)):
+            yield
     finally:
         await server.stop(None)

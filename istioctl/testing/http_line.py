@@ -1,6 +1,7 @@
 """HTTP/1.1 over a bare socket: one connection, on which calls are made one after the other. For tests only."""
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator
 from types import TracebackType
 from typing import Self
@@ -9,26 +10,43 @@ from istioctl.testing.reply import Reply
 
 
 class HttpLine:
-    """A connection to `address`; with `tunnel` ("host:port") the first thing on it is a CONNECT.
+    """A connection to `address`; with `tunnel` ("host:port") the first thing on it is a CONNECT, with `sni` it is TLS.
+
+    Whose certificate the server shows does not matter; it is in `certificate` (DER).
 
     `refusal` is the answer to a CONNECT that was not granted; then there is nothing more to do with the line.
     Raises `ConnectionError`.
     """
 
-    def __init__(self, address: tuple[str, int], *, tunnel: str = "") -> None:
+    def __init__(self, address: tuple[str, int], *, tunnel: str = "", sni: str | None = None) -> None:
         self._address = address
         self._tunnel = tunnel
+        self._sni = sni
+        self.certificate = b""
         self.refusal: Reply | None = None
         self.open = False
 
     async def __aenter__(self) -> Self:
-        self._reader, self._writer = await asyncio.open_connection(*self._address)
+        self._reader, self._writer = await self._connected()
         self.open = True
         if self._tunnel:
             reply = await self.exchange(f"CONNECT {self._tunnel} HTTP/1.1\r\nhost: {self._tunnel}\r\n\r\n".encode())
             self.open = reply.status == 200
             self.refusal = None if self.open else reply
         return self
+
+    async def _connected(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        if self._sni is None:
+            return await asyncio.open_connection(*self._address)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        context.set_alpn_protocols(["http/1.1"])
+        try:
+            reader, writer = await asyncio.open_connection(*self._address, ssl=context, server_hostname=self._sni)
+        except ssl.SSLError as error:
+            raise ConnectionResetError("no TLS was agreed on") from error
+        self.certificate = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
+        return reader, writer
 
     async def __aexit__(self, kind: type[BaseException] | None, error: object, traceback: TracebackType | None) -> None:
         self._writer.close()

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from core.simulate import Outcome
 from istioctl.testing.chance import bounds
 from istioctl.testing.journal import Arrival
-from istioctl.testing.observed import CLOSED, Observed
+from istioctl.testing.observed import CLOSED, Observed, app_of
 from istioctl.testing.table import Expect, HeaderWish, MirrorSpec, Present
 
 _CLOCK = 0.01
@@ -50,7 +50,7 @@ def unlike(wanted: Mapping[str, float], found: Mapping[str, float], *, times: in
 
 
 def _single(expect: Expect, observed: Observed) -> Iterator[str]:
-    for name in ("status", "grpc", "flag", "path", "authority"):
+    for name in ("status", "grpc", "flag", "path", "authority", "peer"):
         wanted, got = getattr(expect, name), getattr(observed, name)
         if wanted is not None and wanted != got:
             yield f"{name} is {got!r}, not {wanted!r}"
@@ -84,9 +84,8 @@ def _headers(side: str, wishes: Mapping[str, HeaderWish] | None, headers: Mappin
 
 
 def copies_simulated(wanted: MirrorSpec, outcome: Outcome) -> Iterator[str]:
-    found = {(e.workload, mirror.authority): mirror.share for mirror in outcome.mirrors for e in mirror.endpoints}
-    name = wanted.app if "." in wanted.app else f"{wanted.app}.default"
-    if found != {(name, wanted.authority): wanted.share}:
+    found = {(app_of(e), mirror.authority): mirror.share for mirror in outcome.mirrors for e in mirror.endpoints}
+    if found != {(wanted.app, wanted.authority): wanted.share}:
         yield f"copies go to {found}"
 
 

@@ -12,7 +12,7 @@ from core.compiler.view import ProxyView
 from core.errors import Misconfigured
 from core.kinds.decode import decode
 from core.manager.container import ManagerContainer
-from core.manager.paths import xds_socket
+from core.manager.paths import agent_directory, ca_socket, xds_socket
 from core.manager.process import running
 from core.manager.settings import Scalar, Settings
 from core.model.config import ConfigKey, Document
@@ -21,6 +21,7 @@ from core.model.service import WorkloadKey
 from core.model.workload import Workload
 from core.ports import ConfigStore
 from istioctl.testing.echo import Speaks, echo
+from istioctl.testing.ground import Ground, OnHost
 from istioctl.testing.journal import Journal
 from istioctl.testing.observed import OUTSIDE, app_name
 from platforms.local.addresses import Allocator
@@ -33,6 +34,7 @@ from platforms.local.slots import claimed
 from proxy import binary
 from proxy.agent import Agent, AgentSettings, Host
 from proxy.bootstrap import Transport
+from proxy.identity.authority import Local
 from proxy.lifeline import lifeline
 
 _PATIENCE = 15.0
@@ -43,9 +45,11 @@ class TestMesh:
 
     __test__ = False
 
-    def __init__(self, container: ManagerContainer, plan: Plan, agents: dict[WorkloadKey, Agent], apps: "Apps") -> None:
+    def __init__(self, container: ManagerContainer, site: "Laid", agents: dict[WorkloadKey, Agent]) -> None:
+        apps = site.apps
         self.container = container
-        self.plan = plan
+        self.plan = site.plan
+        self.ground = site.ground
         self.agents = agents
         self.journal = apps.journal
         self.outside = apps.outside
@@ -122,26 +126,57 @@ class Apps(msgspec.Struct, frozen=True):
     outside: int
 
 
+class Laid(msgspec.Struct, frozen=True):
+    """A mesh to which only Manager and proxies are missing."""
+
+    plan: Plan
+    ground: Ground
+    apps: Apps
+
+
 @contextlib.asynccontextmanager
-async def mesh(mesh_file: Path, *, state: Path, transport: Transport = Transport.DELTA) -> AsyncIterator[TestMesh]:
-    """Runs the mesh of `mesh_file` with an echo behind each workload, whatever command the file gives."""
+async def mesh(
+    mesh_file: Path,
+    *,
+    state: Path,
+    ground: Ground | None = None,
+    transport: Transport = Transport.DELTA,
+    lifetime: float = 24 * 3600.0,
+) -> AsyncIterator[TestMesh]:
+    """Runs the mesh of `mesh_file` with an echo behind each workload, whatever command the file gives.
+
+    `ground` None is this host. `lifetime`: of certificates, in seconds.
+    """
     with claimed(None) as slot, lifeline() as line:
-        options: dict[str, Scalar] = {"mesh_file": str(mesh_file), "state": str(state), "slot": slot, "slot_held": True}
         _make(state)
-        planned = plan(loaded(mesh_file), Allocator(slot, ledger=Ledger(state / LEDGER)))
         async with contextlib.AsyncExitStack() as stack:
-            apps = await stack.enter_async_context(_applications(planned))
-            settings = Settings(state=state, options={**options, "first_probe_interval": 0.02})
+            site = await stack.enter_async_context(_laid(mesh_file, slot, state, ground or OnHost()))
+            options = {"mesh_file": str(mesh_file), "state": str(state), "slot": slot, **_options(site.ground)}
+            settings = Settings(state=state, options=options, certificate_lifetime=lifetime)
             container = await stack.enter_async_context(running(settings))
             host = Host(envoy=await asyncio.to_thread(binary.find), lifeline=line)
             agents = {
-                workload.key: await stack.enter_async_context(_agent(workload, planned, state, host, transport))
-                for workload in planned.workloads
+                workload.key: await stack.enter_async_context(_agent(workload, site, state, host, transport))
+                for workload in site.plan.workloads
             }
             await asyncio.gather(*(agent.wait_ready(_PATIENCE) for agent in agents.values()))
-            found = TestMesh(container, planned, agents, apps)
+            found = TestMesh(container, site, agents)
             await found.settled(lambda: _all_healthy(found))
             yield found
+
+
+@contextlib.asynccontextmanager
+async def _laid(mesh_file: Path, slot: int, state: Path, ground: Ground) -> AsyncIterator[Laid]:
+    planned = plan(loaded(mesh_file), Allocator(slot, ledger=Ledger(state / LEDGER)), capture=ground.capture)
+    await ground.lay(planned)
+    async with _applications(planned, ground) as apps:
+        yield Laid(planned, ground, apps)
+
+
+def _options(ground: Ground) -> dict[str, Scalar]:
+    """What is in a pod cannot be probed from here; agents that run in the pods do that otherwise."""
+    found: dict[str, Scalar] = {"slot_held": True, "capture": ground.capture, "first_probe_interval": 0.02}
+    return found if ground.capture == "none" else {**found, "probe_interval": None}
 
 
 def loaded(path: Path) -> MeshFile:
@@ -153,23 +188,16 @@ def loaded(path: Path) -> MeshFile:
 
 
 @contextlib.asynccontextmanager
-async def _applications(planned: Plan) -> AsyncIterator[Apps]:
+async def _applications(planned: Plan, ground: Ground) -> AsyncIterator[Apps]:
     journal = Journal()
     async with contextlib.AsyncExitStack() as stack:
-        for workload in planned.workloads:
-            await stack.enter_async_context(_application(workload, planned, journal))
-        (port,) = await stack.enter_async_context(echo(OUTSIDE, "127.0.0.1", {0: "auto"}, journal=journal))
+        for each in planned.applications:
+            spoken = _spoken(each.workload, planned)
+            ports = [(await ground.listen(each.workload, port), spoken[port.port]) for port in each.ports]
+            await stack.enter_async_context(echo(app_name(each.workload), ports, journal=journal))
+        port, outside = await ground.listen_outside()
+        await stack.enter_async_context(echo(OUTSIDE, [(each, "auto") for each in outside], journal=journal))
         yield Apps(journal, port)
-
-
-def _application(
-    workload: Workload, planned: Plan, journal: Journal
-) -> contextlib.AbstractAsyncContextManager[tuple[int, ...]]:
-    spoken = _spoken(workload.key, planned)
-    app_ports = workload.capture.app_ports
-    address = app_ports[0].address if app_ports else "127.0.0.1"
-    ports = {port.target: spoken[port.port] for port in app_ports}
-    return echo(app_name(workload.key), address, ports, journal=journal)
 
 
 def _spoken(key: WorkloadKey, planned: Plan) -> dict[int, Speaks]:
@@ -192,11 +220,19 @@ def _speaks(protocol: Protocol) -> Speaks:
     return "http" if protocol.is_http else "tcp"
 
 
-def _agent(workload: Workload, plan: Plan, state: Path, host: Host, transport: Transport) -> Agent:
-    directory = state / "proxies" / xds_socket(state, workload.key).name
-    socket = str(xds_socket(state, workload.key))
-    settings = AgentSettings(directory=str(directory), xds_socket=socket, transport=transport)
-    return Agent(workload, mesh=plan.mesh, settings=settings, host=host)
+def _agent(workload: Workload, site: Laid, state: Path, host: Host, transport: Transport) -> Agent:
+    """It runs here, wherever its Envoy does; where it has no address of its own, it cannot be asked for anything."""
+    own_ports = None if site.ground.capture == "none" else 0
+    settings = AgentSettings(
+        directory=str(agent_directory(state, workload.key)),
+        xds_socket=str(xds_socket(state, workload.key)),
+        identity=Local(socket=str(ca_socket(state, workload.key))),
+        transport=transport,
+        within=site.ground.within(workload.key),
+        ready_port=own_ports,
+        metrics_port=own_ports,
+    )
+    return Agent(workload, mesh=site.plan.mesh, settings=settings, host=host)
 
 
 def _all_healthy(mesh: TestMesh) -> bool:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import grpc
 import msgspec
 
+from core.model.peer import Peer
 from core.model.service import WorkloadKey
 from core.simulate import Answered, Arrived, Call, Outcome, Refused
 from core.simulate.answers import answered
@@ -52,6 +53,7 @@ class Observed(msgspec.Struct, frozen=True, kw_only=True):
     response: dict[str, str] = {}
     body: bytes = b""
     elapsed: float = 0.0
+    peer: str = ""
 
 
 def app_name(key: WorkloadKey) -> str:
@@ -79,10 +81,17 @@ def _replied(reply: Reply, share: float) -> Observed:
         path=seen.get("path", ""),
         authority=seen.get("authority", ""),
         request=seen.get("headers", {}),
+        peer=_peer(seen.get("headers", {}).get("x-forwarded-client-cert", "")),
         response=reply.headers,
         body=reply.body,
         elapsed=reply.elapsed,
     )
+
+
+def _peer(certificates: str) -> str:
+    """Who showed the last certificate (Envoy `x-forwarded-client-cert`)."""
+    fields = (field.partition("=") for field in certificates.rpartition(",")[2].split(";"))
+    return next((value for name, _, value in fields if name == "URI"), "")
 
 
 def _flag(reply: Reply) -> str:
@@ -106,15 +115,19 @@ def simulated(outcome: Outcome, call: Call) -> tuple[Observed, ...]:
 
 def _result(result: Arrived | Answered | Refused, call: Call) -> Iterator[Observed]:
     match result:
+        case Refused(share=share) if call.protocol == "grpc":
+            yield Observed(share=share, who="UNAVAILABLE", status=200, grpc="UNAVAILABLE")
         case Refused(share=share):
             yield Observed(share=share, who=CLOSED)
         case Answered():
             yield _answered(result)
+        case Arrived(share=share) if call.via == "inbound":
+            yield _arrived(result, app_name(call.source), share, call)
         case Arrived(share=share, endpoints=()):
             yield _arrived(result, OUTSIDE, share, call)
         case Arrived():
             for endpoint, share in result.chances():
-                yield _arrived(result, _app(endpoint), share, call)
+                yield _arrived(result, app_of(endpoint), share, call)
 
 
 def _answered(answer: Answered) -> Observed:
@@ -131,13 +144,11 @@ def _answered(answer: Answered) -> Observed:
     )
 
 
-def _app(endpoint: Endpoint) -> str:
+def app_of(endpoint: Endpoint) -> str:
     if not endpoint.workload:
         return OUTSIDE
-    if not endpoint.workload:
-        return OUTSIDE
-    name, _, namespace = endpoint.workload.rpartition(".")
-    return app_name(WorkloadKey(namespace, name))
+    peer = Peer.parse(endpoint.workload)
+    return app_name(WorkloadKey(peer.namespace, peer.workload))
 
 
 def _arrived(arrived: Arrived, app: str, share: float, call: Call) -> Observed:

@@ -8,8 +8,9 @@ from core.compiler.inputs import Inputs
 from core.compiler.view import ProxyView
 from core.diagnostics import Diagnostic
 from core.manager.world import World
-from core.model.change import ConfigPut, InstancePut, ServicePut, WorkloadPut
+from core.model.change import ConfigPut, InstancePut, SecretPut, ServicePut, WorkloadPut
 from core.model.service import Health, WorkloadKey
+from istioctl.testing.certificates import some
 from istioctl.testing.mesh import documents, loaded
 from platforms.local.addresses import Allocator
 from platforms.local.plan import Plan, plan
@@ -27,6 +28,8 @@ class StillMesh:
             self._world.apply(WorkloadPut(workload))
         for instance in planned.instances:
             self._world.apply(InstancePut(msgspec.structs.replace(instance, health=Health.HEALTHY)))
+        for spec in planned.secrets:
+            self._world.apply(SecretPut(some().secret(spec.secret)))
         for age, document in enumerate(documents(rules, namespace="default")):
             self._world.apply(ConfigPut(msgspec.structs.replace(document, created=float(age + 1))))
 

@@ -12,6 +12,7 @@ from istioctl.testing.caller import Site, entrance, send_many
 from istioctl.testing.mesh import TestMesh
 from istioctl.testing.observed import Observed
 from istioctl.testing.table import OUTSIDE_PORT, Case, pairs
+from istioctl.testing.wrapping import wrapping
 
 _FEW, _MANY = 5, 300
 _LINES = 4
@@ -75,7 +76,8 @@ async def made(mesh: TestMesh, case: Case) -> Verdict:
         first = msgspec.structs.replace(call, headers=pairs(dict(before.headers)))
         await send_many(mesh, first, times=before.times)
     mesh.journal.clear()
-    replies = await send_many(mesh, call, times=count, lines=case.spec.lines or _LINES)
+    inside = wrapping(mesh.container.authority(), call) if call.shown is not None else None
+    replies = await send_many(mesh, call, times=count, lines=case.spec.lines or _LINES, inside=inside)
     found = observed.real(replies)
     problems = judge.problems(case.expect, found, times=count)
     return Verdict(problems=(*problems, *await _beside(mesh, case, count)), observed=found)

@@ -2,7 +2,7 @@
 docs/reference/call-tables.md. A file is decoded strictly; what is wrong is said with file and case.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -30,7 +30,9 @@ class _Spec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 class CallSpec(_Spec, frozen=True):
     """`via` may list several ways in: then the case is made once for each. Port "outside" is that of the server on
-    127.0.0.1 that is no part of the mesh.
+    127.0.0.1 that is no part of the mesh. Via "gateway" it comes from outside to the workload `gateway`; with `sni`
+    by HTTPS. Via "inbound" somebody without a proxy calls the workload `host`, with `tls` as proxies do: by a
+    certificate of the mesh, of another authority, or one that is over.
     """
 
     host: str
@@ -42,6 +44,9 @@ class CallSpec(_Spec, frozen=True):
     path: str = "/"
     authority: str = ""
     headers: dict[str, str | tuple[str, ...]] = {}
+    gateway: str = "ingress"
+    sni: str | None = None
+    tls: Literal["mesh", "foreign", "expired"] | None = None
 
 
 class Present(_Spec, frozen=True):
@@ -65,6 +70,7 @@ class MirrorSpec(_Spec, frozen=True):
 class Expect(_Spec, frozen=True):
     """What must be true of every call; `shares`, `reaches` and `sticks` are about all calls together.
 
+    `peer` is whom the application sees as its caller: the URI of a certificate, "" where none was shown.
     Who answers is a workload, the status of an answer that a proxy gave by itself (gRPC: its name), or "closed".
     """
 
@@ -86,6 +92,7 @@ class Expect(_Spec, frozen=True):
     within: float | None = None
     attempts: int | None = None
     mirrored: MirrorSpec | None = None
+    peer: str | None = None
 
 
 class Before(_Spec, frozen=True):
@@ -95,7 +102,16 @@ class Before(_Spec, frozen=True):
     headers: dict[str, str]
 
 
+class Otherwise(_Spec, frozen=True):
+    """What is true instead, and why it cannot be as it is elsewhere. Without an expectation there is no such call."""
+
+    why: str
+    expect: Expect | None = None
+
+
 class CaseSpec(_Spec, frozen=True):
+    """`redirect`: where the kernel leads calls into their proxy, this one comes to something else."""
+
     name: str
     call: CallSpec
     expect: Expect
@@ -105,6 +121,7 @@ class CaseSpec(_Spec, frozen=True):
     times: int | None = None
     lines: int | None = None
     only: Literal["envoy"] | None = None
+    redirect: Otherwise | None = None
 
 
 class GroupSpec(_Spec, frozen=True):
@@ -134,6 +151,11 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
         return "/".join((self.table, self.group, self.spec.name, *way))
 
     @property
+    def key(self) -> tuple[str, str, str]:
+        """The same for all its ways in."""
+        return self.table, self.group, self.spec.name
+
+    @property
     def expect(self) -> Expect:
         return self.spec.expect
 
@@ -142,6 +164,24 @@ def load(folder: Path) -> tuple[Case, ...]:
     """The cases of every table in `folder`, in order. `mesh.yaml` is none. Raises `TableError`."""
     files = sorted(path for path in folder.glob("*.yaml") if path.name != "mesh.yaml")
     return tuple(case for path in files for case in decode(path.read_text(), file=path.name))
+
+
+def captured(cases: Iterable[Case]) -> tuple[Case, ...]:
+    """The same cases as they are in capture `redirect`: callers know of no way in, so that of several one is left."""
+    found = {case.key: case for case in reversed(tuple(cases))}
+    return tuple(_captured(case) for case in reversed(found.values()) if _has_captured(case.spec))
+
+
+def _has_captured(spec: CaseSpec) -> bool:
+    return spec.redirect is None or spec.redirect.expect is not None
+
+
+def _captured(case: Case) -> Case:
+    via: Via = case.call.via if case.call.via in ("gateway", "inbound") else "captured"
+    spec = msgspec.structs.replace(case.spec, call=msgspec.structs.replace(case.spec.call, via=via))
+    if spec.redirect is not None and spec.redirect.expect is not None:
+        spec = msgspec.structs.replace(spec, expect=spec.redirect.expect)
+    return msgspec.structs.replace(case, spec=spec, call=msgspec.structs.replace(case.call, via=via))
 
 
 def decode(text: str, *, file: str) -> tuple[Case, ...]:
@@ -187,20 +227,23 @@ def _check(spec: CaseSpec, where: str) -> None:
         raise TableError(f"{where}: the shares do not add up to 1")
     if call.protocol != "http" and "proxy" in _ways(call):
         raise TableError(f"{where}: {call.protocol} cannot be called via proxy; use tunnel or virtual")
-    beyond = [name for name in ("sticks", "attempts") if getattr(expect, name) is not None]
+    beyond = [name for name in ("sticks", "attempts", "peer") if getattr(expect, name) is not None]
     if spec.before or beyond:
         _only_envoy(spec, where)
 
 
 def _only_envoy(spec: CaseSpec, where: str) -> None:
     if spec.only != "envoy":
-        raise TableError(f"{where}: before, sticks and attempts cannot be simulated; say `only: envoy`")
+        raise TableError(f"{where}: before, sticks, attempts and peer cannot be simulated; say `only: envoy`")
 
 
 def _call(spec: CallSpec, via: Via) -> Call:
-    name, _, namespace = spec.source.partition(".")
+    called = {"gateway": spec.gateway, "inbound": spec.host}
+    name, _, namespace = called.get(via, spec.source).partition(".")
     return Call(
         source=WorkloadKey(namespace or "default", name),
+        sni=spec.sni,
+        shown=spec.tls,
         host=spec.host,
         port=spec.port if isinstance(spec.port, int) else 0,
         via=via,

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from istioctl.local.announce import hints
+from istioctl.local.announce import hints, place
 from istioctl.local.talk import Talk, sentence
 from istioctl.options import default_state_dir
 from platforms.local.addresses import Allocator
@@ -40,6 +40,15 @@ def test_the_call_starts_at_a_pure_client_and_leads_to_the_first_service() -> No
     said = "\n".join(hints(planned(MESH + CLIENT), default_state_dir()))
     assert "as client-shell does" in said
     assert "curl -x http://127.16.0.3:15007 http://pages:9080/" in said
+
+
+def test_in_pods_the_call_is_made_inside_the_callers(tmp_path: Path) -> None:
+    """By the namespaces of its agent, which is found by its name; the URL is the same."""
+    file = decode(MESH + CLIENT, name="mesh.yaml").file
+    assert file is not None
+    said = "\n".join(hints(plan(file, Allocator(0), capture="redirect"), tmp_path))
+    assert "nsenter -t $(pgrep -nf 'proxy - client-shell.default$') -U -n -m" in said
+    assert "--preserve-credentials curl http://pages:9080/" in said
 
 
 def test_without_a_client_a_service_calls_another() -> None:
@@ -91,3 +100,12 @@ def test_events_are_told_in_words(capsys: pytest.CaptureFixture[str]) -> None:
     first, second = (" ".join(line.split()) for line in capsys.readouterr().err.splitlines())
     assert first == "manager ended (exit code 1). Starting it again. error: no room."
     assert second == "manager ended (killed by SIGKILL); traffic flows on. Starting it again."
+
+
+def test_a_gateway_is_told_as_people_call_it() -> None:
+    """With an address for each port; and it is nobody's client."""
+    gateways = "gateways: {ingress: {ports: {80: 8080, 443: 8443}}}\n"
+    mesh = planned(MESH + gateways)
+    (ingress,) = (workload for workload in mesh.workloads if workload.role == "gateway")
+    assert place(ingress) == "http://127.0.0.1:8080 (port 80), https://127.0.0.1:8443 (port 443)"
+    assert hints(mesh, default_state_dir()) == hints(planned(MESH), default_state_dir())

@@ -1,0 +1,1 @@
+../../istioctl/demo/bookinfo/services.py
