@@ -137,7 +137,13 @@ ROOMS = (
     Room("envoy", ("core.envoy*",)),
     Room("xds", ("core.envoy*",)),
     Room("udpa", ("core.envoy*",)),
-    Room("google", ("core.envoy*", "core.manager.xds*", "core.attributes*", "mixer*", "*.testing", "*.testing.*")),
+    Room(
+        "google",
+        (
+            *("core.envoy*", "core.manager.xds*", "core.manager.ca*", "core.attributes*", "mixer*"),
+            *("*.testing", "*.testing.*"),
+        ),
+    ),
     Room("re2", ("core.simulate*", "core.kinds*")),
 )
 
