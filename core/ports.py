@@ -1,6 +1,6 @@
 """What a platform is: a frozen record of ports. An absent port is None; there are no capability flags."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Protocol, runtime_checkable
 
 import msgspec
@@ -112,6 +112,19 @@ class Locator(Protocol):
     def locate(self, node: Node) -> Workload | None: ...
 
 
+@runtime_checkable
+class Elector(Protocol):
+    """Chooses one of several processes that share a platform."""
+
+    async def lead(self, work: Callable[[int], Awaitable[None]]) -> None:
+        """Waits until this process leads, runs `work` with the number of its term, and gives the lead up when it ends.
+
+        Terms grow from leader to leader, also across restarts of everybody: what carries an older one is stale.
+        When the lead is lost, `work` is cancelled and `Unavailable` raised. Who is cancelled leads no more.
+        """
+        ...
+
+
 class Platform(msgspec.Struct, frozen=True, kw_only=True):
     """One opened platform. `open_platform(settings)` yields it and owns its life time."""
 
@@ -121,3 +134,4 @@ class Platform(msgspec.Struct, frozen=True, kw_only=True):
     secrets: SecretStore | None = None
     attestor: Attestor | None = None
     locator: Locator | None = None
+    elector: Elector | None = None

@@ -1,9 +1,14 @@
 """Configuration documents as a store keeps them: identity, metadata, and the spec as undecoded JSON."""
 
+import uuid
+from typing import Final
+
 import msgspec
 
 from core.errors import Conflict
 from core.model.labels import NO_LABELS, Labels
+
+_OBJECTS: Final = uuid.UUID("5b0b5d0e-6d4c-5c1d-9f57-3c2f0f6a1a52")
 
 
 class ConfigKey(msgspec.Struct, frozen=True, order=True):
@@ -24,6 +29,9 @@ class Document(msgspec.Struct, frozen=True, kw_only=True):
     `spec` is canonical JSON (sorted keys, no spaces), so that equal specs are equal bytes.
     `revision` is the store's opaque version ("" before it is stored); `generation` counts changes of the spec;
     `created` is seconds since the epoch; `source` is "file:line" where that is known.
+    `extra` is what others keep in the object and the mesh does not model: canonical JSON of the object's remaining
+    fields, like `{"metadata":{"finalizers":["x"]},"status":{…}}`. A changed `extra` is a new revision of the same
+    generation. `uid` is given by the store and stays for one life of the object (`Document` made anew: another one).
     """
 
     key: ConfigKey
@@ -35,6 +43,8 @@ class Document(msgspec.Struct, frozen=True, kw_only=True):
     revision: str = ""
     generation: int = 0
     source: str = ""
+    uid: str = ""
+    extra: bytes = b"{}"
 
 
 def written(document: Document, stored: Document | None, *, revision: str, now: float) -> Document:
@@ -47,16 +57,30 @@ def written(document: Document, stored: Document | None, *, revision: str, now: 
     if document.revision != held:
         raise Conflict(f"{document.key} is at revision {held or 'none'}, not {document.revision or 'none'}",
                        fix="read it again and apply the change to what is stored now")  # fmt: skip
+    document = msgspec.structs.replace(document, spec=canonical(document.spec), extra=canonical(document.extra))
     if stored is None:
-        return msgspec.structs.replace(document, revision=revision, generation=1, created=now)
+        uid = uid_of(document.key, revision=revision, created=now)
+        return msgspec.structs.replace(document, revision=revision, generation=1, created=now, uid=uid)
     if _content(document) == _content(stored):
         return stored
     generation = stored.generation + (document.spec != stored.spec)
-    return msgspec.structs.replace(document, revision=revision, generation=generation, created=stored.created)
+    return msgspec.structs.replace(
+        document, revision=revision, generation=generation, created=stored.created, uid=stored.uid
+    )
 
 
-def _content(document: Document) -> tuple[str, bytes, Labels, Labels]:
-    return document.version, document.spec, document.labels, document.annotations
+def uid_of(key: ConfigKey, *, revision: str, created: float) -> str:
+    """The uid of the object that came to be at `revision`: no store uses a revision twice, so nobody else has it."""
+    return str(uuid.uuid5(_OBJECTS, f"{key.group}/{key} {revision} {created!r}"))
+
+
+def canonical(text: bytes) -> bytes:
+    """JSON with sorted keys and no spaces. Raises `msgspec.DecodeError` for what is no JSON."""
+    return msgspec.json.encode(msgspec.json.decode(text), order="sorted")
+
+
+def _content(document: Document) -> tuple[str, bytes, bytes, Labels, Labels]:
+    return document.version, document.spec, document.extra, document.labels, document.annotations
 
 
 class Put(msgspec.Struct, frozen=True, tag=True):

@@ -25,6 +25,12 @@ class SpiffeId(msgspec.Struct, frozen=True, order=True):
             raise Misconfigured(f"{uri!r} is not a SPIFFE ID", fix="write spiffe://<trust domain>/ns/<ns>/sa/<name>")
         return cls(domain, path)
 
+    @property
+    def namespace(self) -> str:
+        """Of a workload of the mesh; "" of anybody else."""
+        parts = self.path.split("/")
+        return parts[1] if len(parts) == 4 and (parts[0], parts[2]) == ("ns", "sa") else ""
+
     def __str__(self) -> str:
         return f"{_PREFIX}{self.trust_domain}/{self.path}"
 
@@ -35,6 +41,9 @@ CERTIFICATE_FILE = "certs/default.json"
 
 ROOTS_FILE = "certs/ROOTCA.json"
 """The same for the roots it trusts, `Secret` `ROOTS`."""
+
+SYSTEM_ROOTS_FILE = "certs/system-roots.pem"
+"""Roots that the proxy's machine trusts (PEM), in the same directory: for servers that are no part of the mesh."""
 
 CERTIFICATE, ROOTS = "default", "ROOTCA"
 """Istio's names of the two secrets (`istioctl proxy-config secret`)."""

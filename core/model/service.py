@@ -106,7 +106,8 @@ class Instance(msgspec.Struct, frozen=True, kw_only=True):
     """A running copy of a service. `ports` maps the service's port names to the numbers it listens on.
 
     `address` is an IP address, or a name where the service's `resolution` is DNS. `identity` is whom a proxy of this
-    mesh shows there; None: no proxy is there, and nobody to speak mutual TLS with.
+    mesh shows there; None: no proxy is there, and nobody to speak mutual TLS with. `proxyless`: the application
+    speaks it by itself (gRPC), and takes either plain connections or mutual TLS, never both.
     """
 
     key: InstanceKey
@@ -118,6 +119,7 @@ class Instance(msgspec.Struct, frozen=True, kw_only=True):
     health: Health = Health.HEALTHY
     identity: SpiffeId | None = None
     workload: WorkloadKey | None = None
+    proxyless: bool = False
 
     def port(self, name: str) -> int | None:
         return next((number for port, number in self.ports if port == name), None)

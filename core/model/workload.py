@@ -47,6 +47,15 @@ class Redirected(msgspec.Struct, frozen=True, kw_only=True, tag="redirect"):
     resolver: str = ""
 
 
+class Proxyless(msgspec.Struct, frozen=True, kw_only=True, tag="proxyless"):
+    """No proxy: the application is a gRPC client or server that asks the Manager for its configuration by itself.
+
+    It listens on the workload's own address, or on all, at `ports`.
+    """
+
+    ports: tuple[int, ...] = ()
+
+
 class EntryPort(msgspec.Struct, frozen=True):
     """A port of a gateway: what documents call `port` is open at `address`:`target`.
 
@@ -59,8 +68,8 @@ class EntryPort(msgspec.Struct, frozen=True):
     public: int = 0
 
 
-Capture = Explicit | Redirected
-"""How traffic gets into the proxy."""
+Capture = Explicit | Redirected | Proxyless
+"""How traffic gets into the proxy, if there is one."""
 
 
 Role = Literal["sidecar", "gateway"]

@@ -9,7 +9,7 @@ from enum import StrEnum
 
 import msgspec
 
-from core.ports import Platform
+from core.ports import ConfigStore, Elector, Platform, VersionedStore
 from platforms.conformance.harness import Budgets, Harness, Unsupported
 from platforms.conformance.view import View, registry_of, watching
 
@@ -62,6 +62,29 @@ class Subject:
         """The platform opened, and a view of it that may not have seen anything yet."""
         async with self.world.open() as platform, watching(registry_of(platform)) as view:
             yield platform, view
+
+    @contextlib.asynccontextmanager
+    async def store(self) -> AsyncIterator[ConfigStore]:
+        """The platform's config store."""
+        async with self.world.open() as platform:
+            if platform.config is None:
+                raise Unsupported("this platform keeps no configuration")
+            yield platform.config
+
+    @contextlib.asynccontextmanager
+    async def versioned(self) -> AsyncIterator[VersionedStore]:
+        """The platform's config store, when it has one sequence of revisions."""
+        async with self.store() as store:
+            if not isinstance(store, VersionedStore):
+                raise Unsupported("this store knows no sequence of changes")
+            yield store
+
+    @contextlib.asynccontextmanager
+    async def elector(self) -> AsyncIterator[Elector]:
+        async with self.world.open() as platform:
+            if platform.elector is None:
+                raise Unsupported("this platform elects nobody")
+            yield platform.elector
 
     async def synced(self, view: View) -> None:
         await view.eventually(lambda v: v.synced > 0, self.budgets.sync, "the watch is told Synced")

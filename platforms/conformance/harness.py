@@ -9,6 +9,7 @@ from typing import Protocol
 
 import msgspec
 
+from core.model.config import Document
 from core.model.protocol import Protocol as WireProtocol
 from core.model.service import Health, InstanceKey, ServiceKey
 from core.ports import Platform
@@ -19,11 +20,15 @@ class Unsupported(Exception):
 
 
 class Budgets(msgspec.Struct, frozen=True, kw_only=True):
-    """How long things may take on this platform, in seconds, and how large the larger cases are."""
+    """How long things may take on this platform, in seconds, and how large the larger cases are.
+
+    `failover`: until somebody leads after the leader has died.
+    """
 
     event: float = 2.0
     sync: float = 5.0
     quiet: float = 0.3
+    failover: float = 5.0
     many: int = 60
 
 
@@ -61,6 +66,35 @@ class InstanceSpec(msgspec.Struct, frozen=True, kw_only=True):
     weight: int = 1
     service_account: str = "default"
     health: Health = Health.HEALTHY
+
+
+class Rival(Protocol):
+    """A candidate in a process of its own that has been elected, and acts all the time while it leads."""
+
+    @property
+    def term(self) -> int: ...
+
+    async def acting(self) -> bool:
+        """Whether it still does what only a leader may do."""
+        ...
+
+    async def kill(self) -> None:
+        """Ends its process at once, with no chance to give anything up."""
+        ...
+
+    async def freeze(self) -> None:
+        """Stops its process until `thaw`; from outside it looks alive."""
+        ...
+
+    async def thaw(self) -> None: ...
+
+    async def cut(self) -> None:
+        """Takes away its connection to what elects. It lives on."""
+        raise Unsupported("there is no connection that could be cut")
+
+    async def skew(self, seconds: float) -> None:
+        """Puts its clock forward."""
+        raise Unsupported("no clock has a say in who leads")
 
 
 class Harness(Protocol):
@@ -160,3 +194,19 @@ class Harness(Protocol):
     async def put_without_address(self, instance: InstanceSpec) -> None:
         """An instance that has no address yet."""
         raise Unsupported("an instance has its address from the beginning")
+
+    async def forget(self) -> None:
+        """Makes the config store forget every change so far, while platforms are open."""
+        raise Unsupported("the store's memory cannot be cut short from outside")
+
+    def largest(self) -> int:
+        """How many bytes a document may have at most."""
+        raise Unsupported("the store itself sets no limit; the config API does")
+
+    def invalid(self) -> tuple[Document, str]:
+        """A document that the store must refuse, and the field that its error must name."""
+        raise Unsupported("the store takes every spec; the config API looks at it before")
+
+    def rival(self) -> AbstractAsyncContextManager[Rival]:
+        """Another process, elected; the platforms opened here wait behind it."""
+        raise Unsupported("there is only one process here")

@@ -7,7 +7,7 @@ from platforms.conformance.cases import CASES
 from platforms.conformance.harness import Harness
 
 CORE = "core"
-"""The level of groups A to D; further levels join with their groups."""
+"""The level of groups A to D; of I and J, what the platform does not skip has to hold as well."""
 
 
 async def run_all(make: Callable[[], Harness], cases: Iterable[Case] = CASES) -> tuple[Outcome, ...]:

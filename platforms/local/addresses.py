@@ -119,8 +119,9 @@ class Allocator:
         if self._ledger is None:
             return self._claim(workloads, services)
         with self._ledger.held() as entries:
-            self._workloads.given = dict(entries.workloads)
-            self._services.given = dict(entries.services)
+            # A ledger that was emptied does not move what is running.
+            self._workloads.given = dict(entries.workloads) or self._workloads.given
+            self._services.given = dict(entries.services) or self._services.given
             claimed = self._claim(workloads, services)
             entries.workloads = list(self._workloads.given.items())
             entries.services = list(self._services.given.items())

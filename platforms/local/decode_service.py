@@ -8,13 +8,14 @@ from core.model.labels import NO_LABELS, Labels
 from core.model.service import Locality
 from platforms.local.codes import Code
 from platforms.local.decode_ports import address, addresses, ports
-from platforms.local.meshfile import Application, Listens, PortSpec, Runs, ServiceSpec, WorkloadSpec
+from platforms.local.meshfile import Application, Listens, Metrics, PortSpec, Runs, ServiceSpec, WorkloadSpec
 from platforms.local.names import DNS_LABEL, DNS_NAME, LABEL_KEY, LABEL_VALUE, VARIABLE
 from platforms.local.reader import Reader
 
 _SERVICE_FIELDS = ("namespace", "ports", "labels", "serviceAccount", "workloads")
 _WORKLOAD_FIELDS = (
     "command", "env", "workingDirectory", "address", "labels", "serviceAccount", "replicas", "locality", "weight",
+    "metrics", "proxyless",
 )  # fmt: skip
 _RUN_FIELDS = ("env", "workingDirectory")
 _MAX_REPLICAS = 256
@@ -92,6 +93,8 @@ class _Workload:
             replicas=self.replicas(application),
             locality=self.locality(),
             weight=self.number("weight", 1, 1, 1_000_000),
+            metrics=self.metrics(),
+            proxyless=self.proxyless(),
         )
 
     def application(self) -> Application:
@@ -152,6 +155,30 @@ class _Workload:
         reader = self.fields.get("locality")
         text = reader.text() if reader else None
         return Locality.parse(text) if text else Locality()
+
+    def proxyless(self) -> bool:
+        """Others call such an application where the mesh has given it a place."""
+        chosen = "proxyless" in self.fields and self.fields["proxyless"].choice(("true", "false")) == "true"
+        if chosen and "address" in self.fields:
+            fix = "give `command` instead, and have it listen at $APP_IP:$PORT"
+            self.fields["proxyless"].fail_key(Code.EXCLUSIVE, "`proxyless` and `address` exclude each other", fix=fix)
+        return chosen
+
+    def metrics(self) -> Metrics | None:
+        """As annotations `prometheus.io/port` and `/path` say it in Kubernetes; the port is a must."""
+        if "metrics" not in self.fields:
+            return None
+        reader = self.fields["metrics"]
+        fields = reader.fields(("port", "path"))
+        if "port" not in fields:
+            reader.fail(Code.MISSING, "`metrics` has no `port`", fix="write `metrics: {port: 9100}`")
+            return None
+        path = fields["path"].text() if "path" in fields else None
+        if path is not None and not path.startswith("/"):
+            fields["path"].fail(Code.BAD_VALUE, f"{path!r} is no path", fix="begin with /")
+            return None
+        port = fields["port"].integer(1, 65535)
+        return None if port is None else Metrics(port=port, **({"path": path} if path else {}))
 
     def number(self, name: str, default: int, low: int, high: int) -> int:
         value = self.fields[name].integer(low, high) if name in self.fields else default

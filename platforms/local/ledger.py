@@ -35,9 +35,9 @@ class Ledger:
             yield entries
             after = msgspec.json.encode(entries)
             if after != before:
-                file.seek(0)
-                file.write(after)
-                file.truncate()
+                with contextlib.suppress(OSError):  # a full disk costs the numbers after the next start, not the mesh
+                    os.pwrite(file.fileno(), after, 0)
+                    file.truncate(len(after))
 
 
 def _decoded(content: bytes) -> Entries:

@@ -13,6 +13,7 @@ from core.model.config import Document
 from core.ports import Platform
 from platforms.local.addresses import Allocator
 from platforms.local.config_store import SqliteConfigStore, open_store
+from platforms.local.elector import FileElector
 from platforms.local.ledger import Ledger
 from platforms.local.locator import FileLocator
 from platforms.local.meshfile import SecretSpec
@@ -26,6 +27,12 @@ Clock = Callable[[], float]
 
 LEDGER = "addresses.json"
 """In the state directory: which workload and service has which number."""
+
+STORE = "config.sqlite"
+"""In the state directory: the config store."""
+
+LEADER = "leader"
+"""In the state directory: the lock of the leading Manager, and the number of its term."""
 
 
 class LocalMesh(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,13 +62,18 @@ async def open_mesh(
     """
     with _slot(settings) as slot:
         state = _state_directory(settings.state)
-        async with open_store(state / "config.sqlite", clock=clock) as store:
+        async with open_store(state / STORE, clock=clock) as store:
             seeder = Seeder(store, store)
             allocator = Allocator(slot, ledger=Ledger(state / LEDGER))
             registry = FileRegistry(settings, allocator, report=report, apply=seeder.apply)
             secrets = FileSecrets(home=settings.mesh_file.parent, every=settings.poll_interval)
             platform = Platform(
-                name="local", registry=registry, config=store, secrets=secrets, locator=FileLocator(registry)
+                name="local",
+                registry=registry,
+                config=store,
+                secrets=secrets,
+                locator=FileLocator(registry),
+                elector=FileElector(state / LEADER),
             )
             async with _following(registry), _reading(secrets, registry):
                 yield LocalMesh(platform=platform, registry=registry, config=store, slot=slot)

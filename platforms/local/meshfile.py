@@ -44,6 +44,13 @@ class Listens(msgspec.Struct, frozen=True, tag=True):
 Application = Runs | Listens
 
 
+class Metrics(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the application of a workload has metrics of its own (Prometheus' text), at its own address."""
+
+    port: int
+    path: str = "/metrics"
+
+
 class WorkloadSpec(msgspec.Struct, frozen=True, kw_only=True):
     """One version of a service; `name` is its key in the file."""
 
@@ -54,6 +61,8 @@ class WorkloadSpec(msgspec.Struct, frozen=True, kw_only=True):
     replicas: int = 1
     locality: Locality = Locality()
     weight: int = 1
+    metrics: Metrics | None = None
+    proxyless: bool = False
 
 
 class ServiceSpec(msgspec.Struct, frozen=True, kw_only=True):

@@ -12,7 +12,7 @@ from core.model.mesh import Mesh
 from core.model.peer import WORKLOAD_NAME
 from core.model.protocol import Protocol
 from core.model.service import Health, Instance, InstanceKey, Port, Service, ServiceKey, WorkloadKey
-from core.model.workload import AppPort, Capture, Explicit, Redirected, Workload
+from core.model.workload import AppPort, Capture, Explicit, Proxyless, Redirected, Workload
 from platforms.local.addresses import HTTP_PROXY_PORT, Addresses, Allocator
 from platforms.local.meshfile import (
     GatewaySpec,
@@ -63,6 +63,14 @@ class Launch(msgspec.Struct, frozen=True, kw_only=True):
         return (self.command, self.env, self.directory) != (running.command, running.env, running.directory)
 
 
+class Exposition(msgspec.Struct, frozen=True, kw_only=True):
+    """Where an application tells its own metrics (Prometheus' text), seen from its agent."""
+
+    address: str
+    port: int
+    path: str
+
+
 class Application(msgspec.Struct, frozen=True, kw_only=True):
     """Where the application of a workload answers: in the network of the host, or in the workload's own pod.
 
@@ -72,6 +80,7 @@ class Application(msgspec.Struct, frozen=True, kw_only=True):
     workload: WorkloadKey
     place: Literal["host", "pod"]
     ports: tuple[AppPort, ...]
+    metrics: Exposition | None = None
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -142,6 +151,7 @@ class _Site(msgspec.Struct, frozen=True, kw_only=True):
             health=Health.UNKNOWN,
             identity=SpiffeId.of(self.mesh.trust_domain, namespace=key.namespace, service_account=spec.service_account),
             workload=key,
+            proxyless=self.is_proxyless(spec),
         )
 
     def workload(self, service: ServiceSpec, spec: WorkloadSpec, key: WorkloadKey) -> Workload:
@@ -158,7 +168,14 @@ class _Site(msgspec.Struct, frozen=True, kw_only=True):
         address = self.address(spec.key)
         return gateway(spec, address, door=address if self.capture == "redirect" else DOOR, free=allocator.door)
 
+    def is_proxyless(self, spec: WorkloadSpec) -> bool:
+        """In pods every workload has a sidecar: what is led there has to be taken by somebody."""
+        return spec.proxyless and self.capture == "none"
+
     def captured(self, service: ServiceSpec, spec: WorkloadSpec, key: WorkloadKey) -> Capture:
+        if self.is_proxyless(spec):
+            ports = (port.target for port in service.ports if port.protocol is not Protocol.UDP)
+            return Proxyless(ports=tuple(dict.fromkeys(ports)))
         if self.capture == "redirect":
             return Redirected(mark=MARK, resolver=RESOLVER)
         return Explicit(
@@ -171,22 +188,44 @@ class _Site(msgspec.Struct, frozen=True, kw_only=True):
         """In a pod the application listens on the pod's own address; what somebody else starts stays outside."""
         ports = self.app_ports(service, spec, key)
         in_pod = self.capture == "redirect" and isinstance(spec.application, Runs)
-        return Application(workload=key, place="pod" if in_pod else "host", ports=ports)
+        return Application(
+            workload=key, place="pod" if in_pod else "host", ports=ports, metrics=self.exposition(spec, key)
+        )
+
+    def exposition(self, spec: WorkloadSpec, key: WorkloadKey) -> Exposition | None:
+        """At the address that the application is told to listen on; agent and application of a pod share its loopback.
+
+        What somebody else started is where its first port is.
+        """
+        if spec.metrics is None:
+            return None
+        address = "127.0.0.1"
+        if isinstance(spec.application, Runs):
+            address = address if self.capture == "redirect" else self.listening(spec, key)
+        elif spec.application.listeners:
+            address = spec.application.listeners[0].address
+        return Exposition(address=address, port=spec.metrics.port, path=spec.metrics.path)
 
     def app_ports(self, service: ServiceSpec, spec: WorkloadSpec, key: WorkloadKey) -> tuple[AppPort, ...]:
         ports = [port for port in service.ports if port.protocol is not Protocol.UDP]
         if isinstance(spec.application, Runs):
-            own = self.addresses.pod(key) if self.capture == "redirect" else self.addresses.twin(key)
+            own = self.listening(spec, key)
             return tuple(dict.fromkeys(AppPort(port.target, own, port.target) for port in ports))
         where = {listener.port: listener for listener in spec.application.listeners}
         found = [(port.target, where[port.number]) for port in ports if port.number in where]
         return tuple(dict.fromkeys(AppPort(port, at.address, at.target) for port, at in found))
 
+    def listening(self, spec: WorkloadSpec, key: WorkloadKey) -> str:
+        """Where an application that is started here listens: behind its proxy, or in its place."""
+        if self.capture == "redirect":
+            return self.addresses.pod(key)
+        return self.addresses.workload(key) if spec.proxyless else self.addresses.twin(key)
+
     def launch(self, service: ServiceSpec, spec: WorkloadSpec, key: WorkloadKey) -> Iterator[Launch]:
         if isinstance(spec.application, Listens):
             return
         discovery = self.discovery(key)
-        env = self.own(service, key) | dict(spec.application.env)
+        env = self.own(service, spec, key) | dict(spec.application.env)
         known = discovery | env
         yield Launch(
             workload=key,
@@ -196,10 +235,12 @@ class _Site(msgspec.Struct, frozen=True, kw_only=True):
             directory=spec.application.directory,
         )
 
-    def own(self, service: ServiceSpec, key: WorkloadKey) -> dict[str, str]:
+    def own(self, service: ServiceSpec, spec: WorkloadSpec, key: WorkloadKey) -> dict[str, str]:
         """Where this application is to listen, and where its way out is."""
         env = {"APP_IP": "0.0.0.0"}
-        if self.capture == "none":
+        if self.is_proxyless(spec):
+            env = {"APP_IP": self.listening(spec, key)}
+        elif self.capture == "none":
             proxy = f"http://{self.addresses.workload(key)}:{HTTP_PROXY_PORT}"
             env = {"APP_IP": self.addresses.twin(key), "http_proxy": proxy, "HTTP_PROXY": proxy}
         if service.ports:

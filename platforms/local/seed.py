@@ -5,15 +5,18 @@ The file wins when *it* changed since it was last applied; otherwise what the st
 
 import hashlib
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 import msgspec
 
 from core.errors import Conflict, NotFound
-from core.model.config import ConfigKey, Document
+from core.model.config import ConfigKey, Document, Put, Remove
 from core.model.labels import Labels
-from core.ports import ConfigStore
+from core.ports import VersionedStore
 from platforms.local.decode_config import SOURCE
+
+AUTHOR: Final = "mesh file"
+"""Who has changed a document, when it was the file."""
 
 
 class Seed(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,7 +37,7 @@ class SeedMemory(Protocol):
 class Seeder:
     """Applies one reading of the file after the other."""
 
-    def __init__(self, store: ConfigStore, memory: SeedMemory) -> None:
+    def __init__(self, store: VersionedStore, memory: SeedMemory) -> None:
         self._store = store
         self._memory = memory
 
@@ -54,16 +57,19 @@ class Seeder:
         if not changed and not untouched:
             return
         try:
-            result = await self._store.put(msgspec.structs.replace(document, revision=held))
+            (result,) = await self._store.commit(
+                (Put(msgspec.structs.replace(document, revision=held)),), author=AUTHOR
+            )
         except Conflict:
             return
+        assert result is not None
         newest = Seed(digest=digest(document), revision=result.revision)
         if newest != seed:
             await self._memory.remember(document.key, newest)
 
     async def _withdraw(self, key: ConfigKey, seed: Seed) -> None:
         try:
-            await self._store.delete(key, revision=seed.revision)
+            await self._store.commit((Remove(key, seed.revision),), author=AUTHOR)
         except (Conflict, NotFound):
             pass
         finally:

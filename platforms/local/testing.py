@@ -4,8 +4,12 @@ import asyncio
 import contextlib
 import os
 import shutil
+import signal
 import socket
+import sqlite3
+import sys
 import tempfile
+from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
@@ -16,11 +20,25 @@ from core.diagnostics import Diagnostic
 from core.model.protocol import Protocol
 from core.model.service import Health, InstanceKey, ServiceKey
 from core.ports import Platform
-from platforms.conformance.harness import Budgets, Harness, InstanceSpec, PortSpec, ServiceSpec, Unsupported
-from platforms.local.mesh import open_platform
+from platforms.conformance.harness import Budgets, Harness, InstanceSpec, PortSpec, Rival, ServiceSpec, Unsupported
+from platforms.local.mesh import LEADER, STORE, open_platform
 from platforms.local.settings import CaptureMode, Settings
 
 Json = dict[str, object]
+
+_ACTS = """
+import asyncio, sys
+from pathlib import Path
+from platforms.local.elector import FileElector
+
+async def act(term):
+    while True:
+        print(term, flush=True)
+        await asyncio.sleep(0.01)
+
+asyncio.run(FileElector(Path(sys.argv[1])).lead(act))
+"""
+_LONG = 0.5
 
 
 class LocalHarness(Harness):
@@ -37,7 +55,6 @@ class LocalHarness(Harness):
         self._services: dict[tuple[str, str], ServiceSpec] = {}
         self._instances: dict[tuple[str, str, str], InstanceSpec] = {}
         self._applications: dict[tuple[str, str, str], Application] = {}
-        self._opened = 0
 
     @property
     def file(self) -> Path:
@@ -57,10 +74,9 @@ class LocalHarness(Harness):
 
     @contextlib.asynccontextmanager
     async def _open(self) -> AsyncIterator[Platform]:
-        self._opened += 1
         settings = Settings(
             mesh_file=self.file,
-            state=self.folder / f"state{self._opened}",
+            state=self.folder / "state",
             capture=self._capture,
             poll_interval=0.02,
             probe_interval=0.05,
@@ -127,6 +143,16 @@ class LocalHarness(Harness):
         ]
         undeclared = [(PortSpec(name=name, protocol=""), protocol) for name, protocol in by_name]
         return [*declared, *undeclared, (PortSpec(name="x", number=3306, protocol=""), Protocol.TCP)]
+
+    async def forget(self) -> None:
+        """As another process would that shares the file."""
+        with contextlib.closing(sqlite3.connect(self.folder / "state" / STORE)) as sql, sql:
+            sql.execute("DELETE FROM change")
+            sql.execute("UPDATE counter SET floor = value")
+
+    def rival(self) -> AbstractAsyncContextManager[Rival]:
+        (self.folder / "state").mkdir(mode=0o700, exist_ok=True)
+        return rival(self.folder / "state" / LEADER)
 
     def _hear(self, diagnostics: tuple[Diagnostic, ...]) -> None:
         self.said = diagnostics
@@ -226,3 +252,54 @@ def _bound(port: int) -> socket.socket:
 def _hang_up(listening: socket.socket) -> None:
     with contextlib.suppress(OSError):
         listening.accept()[0].close()
+
+
+class Elected(Rival):
+    """A process that says the number of its term again and again, which stands for what only a leader may do."""
+
+    def __init__(self, process: Process, term: int) -> None:
+        self._process = process
+        self._term = term
+
+    @property
+    def term(self) -> int:
+        return self._term
+
+    async def acting(self) -> bool:
+        """What it said before the question may still be in the pipe: it counts when it says it for half a second."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + _LONG
+        with contextlib.suppress(TimeoutError):
+            while loop.time() < until:
+                async with asyncio.timeout(_LONG):
+                    if not await self._said():
+                        return False
+            return True
+        return False
+
+    async def kill(self) -> None:
+        self._process.kill()
+        await self._process.wait()
+
+    async def freeze(self) -> None:
+        self._process.send_signal(signal.SIGSTOP)
+
+    async def thaw(self) -> None:
+        self._process.send_signal(signal.SIGCONT)
+
+    async def _said(self) -> bytes:
+        assert self._process.stdout is not None
+        return await self._process.stdout.readline()
+
+
+@contextlib.asynccontextmanager
+async def rival(lock: Path) -> AsyncIterator[Elected]:
+    """One that leads by now. It is killed at the end."""
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", _ACTS, str(lock), stdout=PIPE)
+    try:
+        assert process.stdout is not None
+        yield Elected(process, int(await process.stdout.readline()))
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        await process.communicate()

@@ -6,19 +6,22 @@ from collections.abc import AsyncIterator, Callable
 import msgspec
 
 from core.aio.feed import Feed
+from core.aio.journal import Journal
 from core.diagnostics import Diagnostic
-from core.errors import Conflict, NotFound
+from core.errors import Expired
 from core.model.change import ConfigChange, ConfigGone, ConfigPut, Synced
-from core.model.config import ConfigKey, Document, written
+from core.model.commit import RETENTION, Retention, settle
+from core.model.config import ConfigKey, Document, Put, Remove, Revised, Snapshot, Write
 
 
 class MemoryConfigStore:
-    """A `ConfigStore`. `clock` gives seconds since the epoch."""
+    """A `VersionedStore`. `clock` gives seconds since the epoch."""
 
-    def __init__(self, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, *, clock: Callable[[], float] = time.time, retention: Retention = RETENTION) -> None:
         self._clock = clock
-        self._counter = 0
+        self._retention = retention
         self._status: dict[ConfigKey, tuple[Diagnostic, ...]] = {}
+        self._journal: Journal[Revised] = Journal()
         self._feed: Feed[ConfigKey, Document, ConfigChange] = Feed(put=ConfigPut, gone=ConfigGone, synced=Synced())
         self._feed.complete()
 
@@ -35,23 +38,40 @@ class MemoryConfigStore:
         found = [document for document in self._feed.values() if wanted(document.key)]
         return tuple(sorted(found, key=lambda document: document.key))
 
+    async def snapshot(self, *, group: str = "", kind: str = "", namespace: str = "") -> Snapshot:
+        documents = await self.list(group=group, kind=kind, namespace=namespace)
+        return Snapshot(documents, str(self._journal.last))
+
+    async def changes(self, since: str) -> AsyncIterator[Revised]:
+        """As the port says. A watcher that falls behind what is remembered is told so by `Expired`, too."""
+        number = int(since) if since.isdecimal() else -1
+        following = True
+        while following:
+            page = self._journal.after(number)
+            if page is None:
+                fix = "list again, and go on from the revision of the list"
+                raise Expired(f"revision {since or 'none'} is not remembered", fix=fix)
+            for revised in page:
+                number = int(revised.revision)
+                yield revised
+            following = await self._journal.beyond(number)
+
+    async def commit(self, writes: tuple[Write, ...], *, author: str = "") -> tuple[Document | None, ...]:
+        now = self._clock()
+        settled = settle(writes, self._feed.get, last=self._journal.last, now=now, author=author)
+        self._accept(settled.changes, now)
+        return settled.results
+
     async def put(self, document: Document) -> Document:
-        stored = self._feed.get(document.key)
-        result = written(document, stored, revision=str(self._counter + 1), now=self._clock())
-        if result is not stored:
-            self._counter += 1
-            self._feed.put(document.key, result)
+        (result,) = await self.commit((Put(document),))
+        assert result is not None
         return result
 
     async def delete(self, key: ConfigKey, *, revision: str = "") -> None:
-        stored = self._feed.get(key)
-        if stored is None:
-            raise NotFound(f"there is no {key}", fix="list what exists first")
-        if revision not in ("", stored.revision):
-            raise Conflict(f"{key} is at revision {stored.revision}, not {revision}", fix="read it again")
-        self._counter += 1
-        self._status.pop(key, None)
-        self._feed.drop(key)
+        await self.commit((Remove(key, revision),))
+
+    async def history(self, key: ConfigKey) -> tuple[Revised, ...]:
+        return tuple(revised for revised in self._journal.values() if revised.key == key)
 
     async def report(self, key: ConfigKey, diagnostics: tuple[Diagnostic, ...]) -> None:
         """Findings about a document that is gone by now are dropped."""
@@ -59,7 +79,6 @@ class MemoryConfigStore:
             self._status[key] = diagnostics
 
     async def status(self, key: ConfigKey) -> tuple[Diagnostic, ...]:
-        """The findings that were last reported; none for an unknown document."""
         return self._status.get(key, ())
 
     async def apply(self, document: Document) -> Document:
@@ -72,6 +91,22 @@ class MemoryConfigStore:
         if self._feed.get(key) is not None:
             await self.delete(key)
 
+    def forget(self) -> None:
+        """Remembers no change any more, as if they had all become too old."""
+        self._journal.keep(0)
+
     def close(self) -> None:
         """Ends every watch."""
         self._feed.close()
+        self._journal.close()
+
+    def _accept(self, changes: tuple[Revised, ...], now: float) -> None:
+        for change in changes:
+            if change.document is not None:
+                self._feed.put(change.key, change.document)
+            else:
+                self._status.pop(change.key, None)
+                self._feed.drop(change.key)
+        self._journal.append(*changes)
+        self._journal.keep(self._retention.changes)
+        self._journal.forget_while(lambda change: change.at < now - self._retention.seconds)

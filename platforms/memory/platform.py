@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from core.model.workload import Node, Workload, workload_of_node
 from core.ports import Platform
 from platforms.memory.config_store import MemoryConfigStore
+from platforms.memory.elector import MemoryElector
 from platforms.memory.registry import MemoryRegistry
 from platforms.memory.secrets import MemorySecrets
 
@@ -30,12 +31,14 @@ class MemoryPlatform:
         self.registry = MemoryRegistry()
         self.config = MemoryConfigStore(clock=clock)
         self.secrets = MemorySecrets()
+        self.elector = MemoryElector()
         self.record = Platform(
             name="memory",
             registry=self.registry,
             config=self.config,
             secrets=self.secrets,
             locator=MemoryLocator(self.registry),
+            elector=self.elector,
         )
 
     def close(self) -> None:

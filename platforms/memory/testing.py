@@ -73,6 +73,9 @@ class MemoryHarness(Harness):
         for value in reversed(self.memory.registry.values()):
             self.memory.registry.put(value)
 
+    async def forget(self) -> None:
+        self.memory.config.forget()
+
     async def put_alias(self, service: ServiceSpec, alias: str) -> None:
         self.memory.registry.put(msgspec.structs.replace(self._service(service), aliases=(alias,)))
 

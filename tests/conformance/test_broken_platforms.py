@@ -3,13 +3,25 @@
 import asyncio
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from core.model.change import InstanceGone, InstancePut, RegistryChange, ServiceGone, ServicePut, Synced
+from core.diagnostics import Diagnostic
+from core.errors import Expired
+from core.model.change import (
+    ConfigChange,
+    ConfigPut,
+    InstanceGone,
+    InstancePut,
+    RegistryChange,
+    ServiceGone,
+    ServicePut,
+    Synced,
+)
+from core.model.config import ConfigKey, Document, Revised, Snapshot, Write
 from core.model.labels import Labels
 from core.model.service import Health, Instance
 from core.ports import Platform, ServiceRegistry
@@ -17,6 +29,8 @@ from platforms.conformance.case import Result
 from platforms.conformance.cases import CASES
 from platforms.conformance.harness import Budgets
 from platforms.conformance.report import level, run_all
+from platforms.memory import MemoryConfigStore, MemoryPlatform
+from platforms.memory.elector import MemoryElector
 from platforms.memory.testing import MemoryHarness
 
 Fault = Callable[[AsyncIterator[RegistryChange]], AsyncIterator[RegistryChange]]
@@ -197,6 +211,209 @@ async def tidies_up_slowly(watch: AsyncIterator[RegistryChange]) -> AsyncIterato
     except asyncio.CancelledError:
         await asyncio.sleep(1.3)
         raise
+
+
+class FaultyStoreHarness(MemoryHarness):
+    """The in-memory platform with a store or an elector that has one fault."""
+
+    name = "faulty"
+    budgets = Budgets(event=0.1, sync=0.5, quiet=0.02, failover=0.3, many=30)
+
+    def __init__(self, fault: type[MemoryConfigStore | MemoryElector]) -> None:
+        self._fault = fault
+        super().__init__()
+
+    def make_memory(self) -> MemoryPlatform:
+        memory = MemoryPlatform()
+        if issubclass(self._fault, MemoryConfigStore):
+            memory.config = self._fault()
+            memory.record = msgspec.structs.replace(memory.record, config=memory.config)
+        else:
+            memory.elector = self._fault()
+            memory.record = msgspec.structs.replace(memory.record, elector=memory.elector)
+        return memory
+
+
+class Overwrites(MemoryConfigStore):
+    """Looks at no revision; and between reading and writing others have their turn."""
+
+    async def get(self, key: ConfigKey) -> Document | None:
+        stored = await super().get(key)
+        await asyncio.sleep(0)
+        return stored
+
+    async def put(self, document: Document) -> Document:
+        stored = await super().get(document.key)
+        return await super().put(msgspec.structs.replace(document, revision=stored.revision if stored else ""))
+
+
+class DeletesAnything(MemoryConfigStore):
+    async def delete(self, key: ConfigKey, *, revision: str = "") -> None:
+        await super().delete(key)
+
+
+class ListsEverything(MemoryConfigStore):
+    async def list(self, *, group: str = "", kind: str = "", namespace: str = "") -> tuple[Document, ...]:
+        return await super().list(group=group, kind=kind)
+
+
+class ListsOldRevisions(MemoryConfigStore):
+    """The list is newer than the revision that it claims."""
+
+    async def snapshot(self, *, group: str = "", kind: str = "", namespace: str = "") -> Snapshot:
+        whole = await super().snapshot(group=group, kind=kind, namespace=namespace)
+        return Snapshot(whole.documents, str(max(0, int(whole.revision) - 1)))
+
+
+class Forgets(MemoryConfigStore):
+    """Goes on from the newest revision when the wanted one is forgotten, and says nothing."""
+
+    async def changes(self, since: str) -> AsyncIterator[Revised]:
+        try:
+            async for revised in super().changes(since):
+                yield revised
+        except Expired:
+            async for revised in super().changes((await self.snapshot()).revision):
+                yield revised
+
+
+class TellsTheNewest(MemoryConfigStore):
+    """Leaves out what has been overtaken."""
+
+    async def changes(self, since: str) -> AsyncIterator[Revised]:
+        async for revised in super().changes(since):
+            stored = await self.get(revised.key)
+            if (stored and stored.revision) == (revised.document and revised.document.revision):
+                yield revised
+
+
+class TellsTwice(MemoryConfigStore):
+    async def changes(self, since: str) -> AsyncIterator[Revised]:
+        async for revised in super().changes(since):
+            yield revised
+            yield revised
+
+
+class DropsUnknownFields(MemoryConfigStore):
+    async def put(self, document: Document) -> Document:
+        return await super().put(msgspec.structs.replace(document, extra=b"{}"))
+
+
+class StatusIsAChange(MemoryConfigStore):
+    async def report(self, key: ConfigKey, diagnostics: tuple[Diagnostic, ...]) -> None:
+        await super().report(key, diagnostics)
+        if (stored := await self.get(key)) is not None:
+            await self.put(msgspec.structs.replace(stored, extra=b'{"status":{}}'))
+
+
+class WritesOneByOne(MemoryConfigStore):
+    async def commit(self, writes: tuple[Write, ...], *, author: str = "") -> tuple[Document | None, ...]:
+        return tuple([one for write in writes for one in await super(WritesOneByOne, self).commit((write,))])
+
+
+class ComparesSpelling(MemoryConfigStore):
+    async def put(self, document: Document) -> Document:
+        stored = await self.get(document.key)
+        marked = document.extra if stored is None or document.spec == stored.spec else b'{"spelling":1}'
+        return await super().put(msgspec.structs.replace(document, extra=marked))
+
+
+class CountsFromOne(MemoryConfigStore):
+    """Begins to count anew for every list."""
+
+    async def snapshot(self, *, group: str = "", kind: str = "", namespace: str = "") -> Snapshot:
+        return Snapshot(await self.list(group=group, kind=kind, namespace=namespace), "1")
+
+
+class RemembersOneAuthor(MemoryConfigStore):
+    async def commit(self, writes: tuple[Write, ...], *, author: str = "") -> tuple[Document | None, ...]:
+        return await super().commit(writes, author="somebody")
+
+
+class TellsNoOther(MemoryConfigStore):
+    """A watch sees what was there when it began."""
+
+    async def watch(self) -> AsyncIterator[ConfigChange]:
+        for document in await self.list():
+            yield ConfigPut(document)
+        yield Synced()
+        await asyncio.Event().wait()
+
+
+class ElectsEverybody(MemoryElector):
+    async def lead(self, work: Callable[[int], Awaitable[None]]) -> None:
+        await work(1)
+
+
+class RepeatsTerms(MemoryElector):
+    async def lead(self, work: Callable[[int], Awaitable[None]]) -> None:
+        await super().lead(lambda term: work(1))
+
+
+class HoldsOn(MemoryElector):
+    """Keeps the lead for a while when its work is over."""
+
+    async def lead(self, work: Callable[[int], Awaitable[None]]) -> None:
+        async def slow(term: int) -> None:
+            try:
+                await work(term)
+            finally:
+                await asyncio.sleep(0.5)
+
+        await super().lead(slow)
+
+
+STORE_FAULTS: list[tuple[type[MemoryConfigStore | MemoryElector], set[str]]] = [
+    (Overwrites, {"I2", "I3", "I8"}),
+    (DeletesAnything, {"I4"}),
+    (ListsEverything, {"I5"}),
+    (ListsOldRevisions, {"I6"}),
+    (Forgets, {"I7"}),
+    (TellsTheNewest, {"I6", "I15"}),
+    (TellsTwice, {"I6", "I15"}),
+    (DropsUnknownFields, {"I9"}),
+    (StatusIsAChange, {"I12"}),
+    (WritesOneByOne, {"I13"}),
+    (ComparesSpelling, {"I14"}),
+    (CountsFromOne, {"I17"}),
+    (RemembersOneAuthor, {"I18", "I13"}),
+    (TellsNoOther, {"I16"}),
+    (ElectsEverybody, {"J1"}),
+    (RepeatsTerms, {"J1"}),
+    (HoldsOn, {"J4"}),
+]
+STORE_CASES = [case for case in CASES if case.id[0] in "IJ"]
+
+
+@pytest.mark.parametrize(("fault", "expected"), STORE_FAULTS, ids=[fault.__name__ for fault, _ in STORE_FAULTS])
+async def test_the_right_cases_fail_for_a_store(
+    fault: type[MemoryConfigStore | MemoryElector], expected: set[str]
+) -> None:
+    """A store or an elector with this fault fails at least these cases."""
+    outcomes = await run_all(lambda: FaultyStoreHarness(fault), STORE_CASES)
+    assert expected <= {outcome.case.id for outcome in outcomes if outcome.result is Result.FAIL}
+    assert level(outcomes, STORE_CASES) == ""
+
+
+@pytest.mark.parametrize("innocent", [MemoryConfigStore, MemoryElector])
+async def test_a_store_without_a_fault_passes(innocent: type[MemoryConfigStore | MemoryElector]) -> None:
+    """With these budgets the healthy ones pass what they do not skip."""
+    outcomes = await run_all(lambda: FaultyStoreHarness(innocent), STORE_CASES)
+    assert [outcome for outcome in outcomes if outcome.result is Result.FAIL] == []
+
+
+async def test_a_platform_without_store_and_elector_skips_them() -> None:
+    """Who keeps no configuration and elects nobody is not asked to, with that reason, and may still earn the level."""
+
+    class Bare(MemoryHarness):
+        def record(self) -> Platform:
+            return msgspec.structs.replace(super().record(), config=None, elector=None)
+
+    outcomes = await run_all(Bare)
+    skipped = {outcome.case.id: outcome.reason for outcome in outcomes if outcome.result is Result.SKIP}
+    assert {case.id for case in STORE_CASES} <= skipped.keys()
+    assert all(skipped.values())
+    assert level(outcomes) == "core"
 
 
 async def test_a_watch_that_will_not_be_cancelled_is_found_out() -> None:

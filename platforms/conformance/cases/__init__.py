@@ -1,6 +1,13 @@
 """The cases, one file per group. The table is the suite: a case that is not in it does not run."""
 
 from platforms.conformance.case import Case
-from platforms.conformance.cases import events, instances, lifecycle, services
+from platforms.conformance.cases import election, events, instances, lifecycle, services, store
 
-CASES: tuple[Case, ...] = (*lifecycle.CASES, *services.CASES, *instances.CASES, *events.CASES)
+CASES: tuple[Case, ...] = (
+    *lifecycle.CASES,
+    *services.CASES,
+    *instances.CASES,
+    *events.CASES,
+    *store.CASES,
+    *election.CASES,
+)

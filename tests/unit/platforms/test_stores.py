@@ -60,7 +60,8 @@ async def test_put_get_and_list(store: Store) -> None:
     assert stored.revision
     assert await store.get(KEY) == stored
     assert await store.list() == (stored,)
-    assert msgspec.structs.replace(stored, revision="", generation=0, created=0.0) == DOCUMENT
+    assert stored.uid
+    assert msgspec.structs.replace(stored, revision="", generation=0, created=0.0, uid="") == DOCUMENT
 
 
 async def test_list_filters_and_sorts(store: Store) -> None:

@@ -1,0 +1,75 @@
+"""Numbered values, the newest of them kept, passed on one by one and in order to any number of readers.
+
+Edge-triggered, where `core.aio.feed` is level-triggered: a reader sees every value. It remembers a number, not a queue:
+a slow one costs nothing, and is told when what it has yet to read is no longer there. Lives on one event loop.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+V = TypeVar("V")
+
+
+class Journal(Generic[V]):
+    """Values have the numbers from `first` + 1 to `last`, without a gap; of those before, nothing is known."""
+
+    def __init__(self, *, last: int = 0) -> None:
+        self._values: list[V] = []
+        self._last = last
+        self._closed = False
+        self._bell = asyncio.Event()
+
+    @property
+    def first(self) -> int:
+        """The smallest number that one can go on from."""
+        return self._last - len(self._values)
+
+    @property
+    def last(self) -> int:
+        return self._last
+
+    def values(self) -> tuple[V, ...]:
+        return tuple(self._values)
+
+    def append(self, *values: V) -> None:
+        self._values.extend(values)
+        self._last += len(values)
+        self._ring()
+
+    def keep(self, newest: int) -> None:
+        """Forgets all but the `newest` values."""
+        if len(self._values) > newest:
+            del self._values[: len(self._values) - newest]
+
+    def forget_while(self, outdated: Callable[[V], bool]) -> None:
+        """Forgets the oldest values up to the first that is not outdated."""
+        kept = next((place for place, value in enumerate(self._values) if not outdated(value)), len(self._values))
+        del self._values[:kept]
+
+    def restart(self, last: int) -> None:
+        """Forgets everything and goes on after the number `last`, as if it had been told."""
+        self._values.clear()
+        self._last = last
+        self._ring()
+
+    def after(self, number: int) -> tuple[V, ...] | None:
+        """The values that followed `number`; None when some of them are forgotten, or `number` lies ahead."""
+        if not self.first <= number <= self._last:
+            return None
+        return tuple(self._values[number - self.first :])
+
+    async def beyond(self, number: int) -> bool:
+        """Waits until something follows `number`. False: nothing ever will, the journal was closed."""
+        while self._last <= number and not self._closed:
+            await self._bell.wait()
+        return not self._closed
+
+    def close(self) -> None:
+        """Ends the waiting of all readers, also of those to come."""
+        self._closed = True
+        self._ring()
+
+    def _ring(self) -> None:
+        bell, self._bell = self._bell, asyncio.Event()
+        bell.set()
