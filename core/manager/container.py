@@ -36,16 +36,22 @@ class ManagerContainer(containers.DeclarativeContainer):
         Proxies, server, pusher, state=settings.provided.state, on_blame=quarantine.provided.blame
     )
 
-    members = providers.Singleton(Members, settings=world.provided.mesh, workload=world.provided.inputs.workloads.get)
+    members = providers.Singleton(
+        Members,
+        settings=world.provided.mesh,
+        workload=world.provided.inputs.workloads.get,
+        within=world.provided.inputs.workloads_by_namespace.get,
+    )
     authority = providers.Singleton(authority, settings, clock=providers.Object(time.time))
     tokens = providers.Singleton(JoinTokens, providers.Singleton(identity_directory, settings.provided.state), members)
     credentials = providers.Singleton(Credentials, tokens, platform.provided.attestor)
     issuer = providers.Singleton(Issuer, authority, credentials, members)
     identities = providers.Singleton(Identities, issuer, state=settings.provided.state)
+    own_certificate = providers.Singleton(own, settings, authority, members.provided.manager)
     doors = providers.Singleton(
         Doors,
         issuer,
-        providers.Singleton(own, settings, authority, members.provided.manager),
+        own_certificate,
         members,
         streams=server,
         listen=providers.Singleton(listen, settings),

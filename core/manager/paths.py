@@ -23,6 +23,16 @@ def identity_directory(state: Path) -> Path:
     return state / "identity"
 
 
+def api_directory(state: Path) -> Path:
+    """Where the config API keeps who may use it (`tokens`), what was done (`audit.jsonl`), and its last port."""
+    return state / "api"
+
+
+def kubeconfig(state: Path) -> Path:
+    """With which kubectl finds the config API of this state directory."""
+    return state / "kubeconfig"
+
+
 def _short(key: WorkloadKey) -> str:
     """Long names are shortened with a hash, because the path of a unix socket has to fit into 107 bytes."""
     name = str(key)

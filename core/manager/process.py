@@ -6,6 +6,7 @@ import signal
 from collections.abc import AsyncIterator
 
 from core.manager.api import SOCKET
+from core.manager.api.https import for_owner, opened
 from core.manager.api.server import serve
 from core.manager.container import ManagerContainer
 from core.manager.settings import Settings
@@ -33,14 +34,27 @@ async def serving(settings: Settings, platform: Platform) -> AsyncIterator[Manag
         try:
             await _either(work, manager.ready)
             await doors.open(container.proxies().open)
-            api = container.api().application(*container.minting().routes())
-            async with serve(api, settings.state / SOCKET):
+            async with _api(settings, container):
                 yield container
         finally:
             work.cancel()
             await doors.close()
             await container.identities().close()
             await server.close()
+
+
+@contextlib.asynccontextmanager
+async def _api(settings: Settings, container: ManagerContainer) -> AsyncIterator[None]:
+    """On its socket, and by HTTPS where that is wanted. Watches end before the servers wait for them."""
+    api = container.api()
+    application = api.application(*container.minting().routes())
+    async with contextlib.AsyncExitStack() as stack:
+        await stack.enter_async_context(serve(for_owner(application, settings.state), settings.state / SOCKET))
+        if settings.api_listen:
+            https = opened(application, settings.api_listen, state=settings.state, own=container.own_certificate())
+            await stack.enter_async_context(https)
+        stack.callback(api.close)
+        yield
 
 
 async def _either(work: asyncio.Task[None], ready: asyncio.Event) -> None:

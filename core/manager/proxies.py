@@ -5,6 +5,7 @@ import contextlib
 import time
 from collections.abc import Callable
 from functools import partial
+from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
 from typing import assert_never
@@ -14,8 +15,8 @@ from core.manager.paths import xds_socket
 from core.manager.pusher import Pusher
 from core.manager.refusals import Blame, short_name, suspects
 from core.manager.status import Delivery, ProxyStatus
-from core.manager.xds.exchange import Acked, Event, Quiet, Refused, Stirred
-from core.manager.xds.resource import Resource, ResourceType
+from core.manager.xds.exchange import Acked, Event, Quiet, Refused, Stirred, TypeStatus
+from core.manager.xds.resource import PUSH_ORDER, Resource, ResourceType
 from core.manager.xds.server import Listening, Server
 from core.manager.xds.stream import Dialect, Stream
 from core.model.service import WorkloadKey
@@ -39,7 +40,7 @@ class Proxies:
         self._stirred = 0
         self._quiet = asyncio.Event()
         self._sockets: dict[WorkloadKey, Listening] = {}
-        self._streams: dict[WorkloadKey, Connection] = {}
+        self._streams: dict[WorkloadKey, tuple[Connection, ...]] = {}
         self._blames: dict[tuple[WorkloadKey, ResourceType, str], Blame] = {}
         pusher.on_regroup(self.regroup)
 
@@ -51,8 +52,8 @@ class Proxies:
             self._sockets[key] = await self._server.listen(socket, partial(self.open, key))
         for key in self._sockets.keys() - workloads:
             await self._server.close(self._sockets.pop(key).path)
-            if gone := self._streams.pop(key, None):
-                self._server.hang_up(gone[1])
+            for _, stream, _ in self._streams.pop(key, ()):
+                self._server.hang_up(stream)
 
     def open(self, key: WorkloadKey, node: Node, dialect: Dialect) -> Stream:
         """A stream for whoever is known to be this workload. Raises `Denied` when it says it is another."""
@@ -62,13 +63,20 @@ class Proxies:
         groups = self._pusher.groups(key)
         self._pusher.settle()
         stream = Stream(dialect=dialect, groups=groups, observe=partial(self._observe, key))
-        self._streams[key] = node, stream, self._clock()
+        self._streams[key] = (*self._beside(key, node), (node, stream, self._clock()))
         return stream
+
+    def _beside(self, key: WorkloadKey, node: Node) -> tuple[Connection, ...]:
+        """The other streams of this workload: gRPC has one for each target, and its processes; Envoy has one."""
+        if not node.user_agent.startswith("gRPC "):
+            return ()
+        connected = self._server.streams()
+        return tuple(each for each in self._streams.get(key, ()) if each[1] in connected)
 
     def regroup(self, key: WorkloadKey) -> None:
         """The workload came into another scope: its proxy follows other groups from now on."""
-        if key in self._streams:
-            self._streams[key][1].watch(self._pusher.groups(key))
+        for _, stream, _ in self._streams.get(key, ()):
+            stream.watch(self._pusher.groups(key))
 
     def busy(self) -> bool:
         """Whether some proxy has not yet answered what it was, or is about to be, sent."""
@@ -87,7 +95,7 @@ class Proxies:
 
     def _live(self) -> list[tuple[WorkloadKey, Connection]]:
         connected = self._server.streams()
-        return [(key, connection) for key, connection in self._streams.items() if connection[1] in connected]
+        return [(key, each) for key, found in self._streams.items() for each in found if each[1] in connected]
 
     # -- refusals ------------------------------------------------------------------------------------------------------
 
@@ -133,29 +141,38 @@ class Proxies:
     # -- status --------------------------------------------------------------------------------------------------------
 
     def status(self) -> tuple[ProxyStatus, ...]:
-        blames = self.blames()
+        blames, live = self.blames(), sorted(self._live(), key=itemgetter(0))
         return tuple(
-            ProxyStatus(
-                workload=key,
-                node=node.id,
-                connected_since=since,
-                user_agent=node.user_agent,
-                deliveries=_deliveries(stream),
-                refused=tuple(blame.refusal() for blame in blames if blame.workload == key),
-            )
-            for key, (node, stream, since) in sorted(self._live(), key=itemgetter(0))
+            _status(key, [connection for _, connection in found], blames)
+            for key, found in groupby(live, key=itemgetter(0))
         )
 
 
-def _deliveries(stream: Stream) -> tuple[Delivery, ...]:
-    return tuple(
-        Delivery(
-            type=short_name(each.type),
-            sent=str(each.sent or ""),
-            acked=str(each.acked or ""),
-            generation=each.acked,
-            waiting=each.waiting,
-        )
-        for each in stream.status().types
-        if each.subscribed
+def _status(key: WorkloadKey, connections: list[Connection], blames: tuple[Blame, ...]) -> ProxyStatus:
+    node, _, since = connections[0]
+    return ProxyStatus(
+        workload=key,
+        node=node.id,
+        connected_since=since,
+        user_agent=node.user_agent,
+        deliveries=_deliveries([stream for _, stream, _ in connections]),
+        refused=tuple(blame.refusal() for blame in blames if blame.workload == key),
+    )
+
+
+def _deliveries(streams: list[Stream]) -> tuple[Delivery, ...]:
+    """Of a workload with several streams, the one that is behind."""
+    found = [each for stream in streams for each in stream.status().types if each.subscribed]
+    return tuple(_delivery(type_, [each for each in found if each.type is type_]) for type_ in PUSH_ORDER
+                 if any(each.type is type_ for each in found))  # fmt: skip
+
+
+def _delivery(type_: ResourceType, found: list[TypeStatus]) -> Delivery:
+    sent, acked = max(each.sent for each in found), min(each.acked for each in found)
+    return Delivery(
+        type=short_name(type_),
+        sent=str(sent or ""),
+        acked=str(acked or ""),
+        generation=acked,
+        waiting=any(each.waiting for each in found),
     )

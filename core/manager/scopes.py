@@ -10,7 +10,7 @@ from typing import cast
 from core.compiler.inputs import ANY_PORT, Inputs
 from core.compiler.scope import Scope
 from core.incremental import ABSENT, Failed, Root
-from core.manager import captured, gateways, resources
+from core.manager import captured, gateways, proxyless, resources
 from core.manager.resources import Resources
 from core.manager.xds.group import Group
 from core.manager.xds.resource import ResourceType
@@ -78,7 +78,7 @@ class ScopeAssembly(Assembly):
         self.scope = scope
 
     def rules(self, part: Hashable) -> Iterator[Rule]:
-        if part is None:
+        if part is None and self.scope.capture != "proxyless":
             yield ResourceType.CLUSTER, resources.fixed_clusters, (self.scope.capture,)
         match self.scope.capture:
             case "none":
@@ -87,6 +87,8 @@ class ScopeAssembly(Assembly):
                 yield from (*self._routes(part), *self._redirected(part))
             case "gateway":
                 yield from self._called(part)
+            case "proxyless":
+                yield from self._proxyless(part)
 
     def _routes(self, part: Hashable) -> Iterator[Rule]:
         """Of sidecars, however captured."""
@@ -100,6 +102,14 @@ class ScopeAssembly(Assembly):
         if isinstance(part, ServiceKey):
             yield ResourceType.CLUSTER, gateways.service_clusters, (self.scope.namespace, part)
             yield ResourceType.ENDPOINTS, resources.service_endpoints, (self.scope.namespace, part)
+
+    def _proxyless(self, part: Hashable) -> Iterator[Rule]:
+        """What clients of gRPC ask for, each by name."""
+        if isinstance(part, ServiceKey):
+            yield ResourceType.CLUSTER, proxyless.service_clusters, (self.scope.namespace, part)
+            yield ResourceType.ENDPOINTS, proxyless.service_endpoints, (self.scope.namespace, part)
+            yield ResourceType.LISTENER, proxyless.service_targets, (self.scope.namespace, part)
+            yield ResourceType.ROUTES, proxyless.service_routes, (self.scope, part)
 
     def _tunnelled(self, part: Hashable) -> Iterator[Rule]:
         """What is only so in capture `none`."""
@@ -137,11 +147,16 @@ class WorkloadAssembly(Assembly):
     def rules(self, part: Hashable) -> Iterator[Rule]:
         if self.scope.capture == "gateway":
             yield from self._gateway() if part is None else ()
+        elif self.scope.capture == "proxyless":
+            yield from self._servers() if part is None else ()
         elif part is None:
             yield ResourceType.CLUSTER, resources.inbound_clusters, (self.key,)
             yield ResourceType.LISTENER, resources.workload_listeners, (self.key,)
         elif isinstance(part, ServiceKey) and self.scope.virtual:
             yield ResourceType.LISTENER, resources.workload_service_listeners, (self.key, part)
+
+    def _servers(self) -> Iterator[Rule]:
+        yield ResourceType.LISTENER, proxyless.workload_listeners, (self.key,)
 
     def _gateway(self) -> Iterator[Rule]:
         yield ResourceType.LISTENER, gateways.workload_listeners, (self.key,)

@@ -16,6 +16,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     (seconds) is how long a proxy's stream lasts before it has to come back.
     For other machines, as host:port, "" for off, port 0 for a free one: `ca_listen` (HTTPS, certificates), `xds_listen`
     (gRPC with mutual TLS: proxies, and renewals) and `csr_listen` (gRPC, first certificates for a token).
+    `api_listen` (host:port, "" for off) is where the config API speaks HTTPS, besides its unix socket.
     `names` are further names and addresses under which others reach these.
     """
 
@@ -28,4 +29,5 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ca_listen: str = ""
     xds_listen: str = ""
     csr_listen: str = ""
+    api_listen: str = ""
     names: tuple[str, ...] = ()

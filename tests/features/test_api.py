@@ -19,7 +19,7 @@ from core.manager.api import SOCKET
 from core.manager.api.application import ConfigApi
 from core.manager.api.server import serve
 from core.model.change import ConfigGone, ConfigPut, Synced
-from core.model.config import ConfigKey, Document
+from core.model.config import ConfigKey, Document, Put, Write
 from core.model.mesh import Mesh
 from istioctl.cli import app
 from platforms.memory import MemoryConfigStore
@@ -261,14 +261,14 @@ async def test_somebody_else_writing_is_not_overwritten_blindly(
 ) -> None:
     """A write that met a newer version is done again on that one; if it stays so, the user is told how far it came."""
     await istioctl("apply", "-f", "-", stdin=rule("b"))
-    put, refusals = manager.store.put, [Conflict("too old")]
+    commit, refusals = manager.store.commit, [Conflict("too old")]
 
-    async def contested(document: Document) -> Document:
-        if document.key.name == "b" and refusals:
+    async def contested(writes: tuple[Write, ...], *, author: str = "") -> tuple[Document | None, ...]:
+        if isinstance(writes[0], Put) and writes[0].document.key.name == "b" and refusals:
             raise refusals[0] if len(refusals) > 1 else refusals.pop()
-        return await put(document)
+        return await commit(writes, author=author)
 
-    monkeypatch.setattr(manager.store, "put", contested)
+    monkeypatch.setattr(manager.store, "commit", contested)
     text = "---\n".join([rule("a"), rule("b", host="ratings")])
     assert (await istioctl("apply", "-f", "-", stdin=text)).stdout.splitlines()[1].endswith("/b configured")
     refusals += [Conflict("always")] * 2

@@ -260,6 +260,59 @@ async def test_a_token_for_nobody_is_not_made(mesh: Mesh) -> None:
     assert (await mesh.ask_token(workload="nobody")).status_code == 404
 
 
+async def test_who_left_the_mesh_cannot_stay_by_renewing(mesh: Mesh) -> None:
+    """While nobody is called so; over HTTPS and gRPC alike. Afterwards the same certificate is good again."""
+    pair = mesh.pair("alice")
+    assert (await mesh.https(csr(new_key()), pair=pair)).status_code == 200
+    mesh.platform.registry.remove(workload_key("a"))
+    await until(lambda: mesh.container.members().workload(workload_key("a")) is None)
+    refused = await mesh.https(csr(new_key()), pair=pair)
+    assert (refused.status_code, "alice" in refused.json()["error"]) == (404, True)
+    async with mesh.channel(mesh.ports.xds, pair) as channel:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await create(channel, write_request(csr(new_key())))
+    assert caught.value.code() is grpc.StatusCode.NOT_FOUND
+    mesh.platform.registry.put(msgspec.structs.replace(workload("a"), service_account="alice"))
+    await until(lambda: mesh.container.members().workload(workload_key("a")) is not None)
+    assert (await mesh.https(csr(new_key()), pair=pair)).status_code == 200
+
+
+async def test_nobody_becomes_the_manager(mesh: Mesh) -> None:
+    """Agents elsewhere know the Manager by its identity: no token is made for it, and no workload gets it."""
+    wanted = {"namespace": "istio-system", "serviceAccount": "istiod"}
+    assert (await mesh.ask_token(**wanted)).status_code == 400
+    claims = Claims(id="1" * 32, namespace="istio-system", service_account="istiod", expires=int(time.time()) + 60)
+    forged = mesh.container.tokens().make(claims).value.decode()
+    assert (await mesh.https(csr(new_key()), token=forged)).status_code == 403
+    own = mesh.container.own_certificate().current()
+    shown_by_manager = (own.chain.decode(), own.key.value.decode())
+    assert (await mesh.https(csr(new_key()), pair=shown_by_manager)).status_code in (403, 404)
+    liar = msgspec.structs.replace(workload("istiod.istio-system", number=9), service_account="istiod")
+    mesh.platform.registry.put(liar)
+    path = ca_socket(mesh.state, liar.key)
+    await until(path.is_socket)
+    transport = httpx.AsyncHTTPTransport(uds=str(path))
+    async with httpx.AsyncClient(transport=transport, base_url="http://ca") as client:
+        assert (await client.post("/v1/certificate", content=csr(new_key()))).status_code == 403
+
+
+async def test_two_credentials_are_none(mesh: Mesh) -> None:
+    """Which of them counts must not depend on who reads them; and neither is used up."""
+    tokens = [await mesh.token(workload="a"), await mesh.token(workload="b")]
+    context = ssl.create_default_context(cadata=mesh.roots)
+    async with httpx.AsyncClient(verify=context, base_url=f"https://127.0.0.1:{mesh.ports.https}") as client:
+        headers = [("Authorization", f"Bearer {token}") for token in tokens]
+        reply = await client.post("/v1/certificate", content=csr(new_key()), headers=headers)
+    assert reply.status_code == 400
+    async with mesh.channel(mesh.ports.csr) as channel:
+        method = channel.unary_unary(f"/{SERVICE}/{METHOD}")  # type: ignore[call-arg]
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await method(write_request(csr(new_key())), metadata=[("authorization", f"Bearer {t}") for t in tokens])
+    assert caught.value.code() is grpc.StatusCode.PERMISSION_DENIED
+    for token in tokens:
+        assert (await mesh.https(csr(new_key()), token=token)).status_code == 200
+
+
 async def test_the_servers_certificate_is_made_anew_in_place(tmp_path: Path) -> None:
     """With certificates of 6 s the server shows a newer one after half of that, without being restarted."""
     async with running(tmp_path, certificate_lifetime=6.0) as mesh:
@@ -578,7 +631,10 @@ def test_of_two_managers_exactly_one_takes_a_token(tmp_path: Path) -> None:
     managers = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(2)]
     try:
         ports = [int(each.stdout.readline()) for each in managers]  # type: ignore[union-attr]
-        maker = JoinTokens(tmp_path / "identity", Members(settings=MeshSettings, workload=lambda key: None))
+        maker = JoinTokens(
+            tmp_path / "identity",
+            Members(settings=MeshSettings, workload=lambda key: None, within=lambda namespace: ()),
+        )
         roots = (tmp_path / "identity" / "root.pem").read_text()
         with ThreadPoolExecutor(8) as pool:
             for number in range(10):

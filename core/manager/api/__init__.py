@@ -1,4 +1,4 @@
-"""The config API: rules as Kubernetes objects over HTTP on a unix socket, so that a laptop and a cluster look alike.
+"""The config API: rules as Kubernetes objects, so that a laptop and a cluster look alike; by unix socket and HTTPS.
 
 `objects` and `failures` are the wire form and import no server, because istioctl speaks it too.
 Not for proxies: those speak xDS, each over a socket of its own.

@@ -11,11 +11,13 @@ import msgspec
 
 from core.diagnostics import Diagnostic, Severity
 from core.kinds.decode import LARGEST_SPEC, read
+from core.kinds.findings import SCHEMA
 from core.kinds.names import is_dns_label, is_dns_name, label_problem
 from core.kinds.registry import lower
 from core.manager.api.failures import Cause, Failure, cause_of, invalid
-from core.manager.api.objects import Submitted, document_of
+from core.manager.api.objects import Submitted, document_of, extra_of, with_extra
 from core.manager.api.target import Target
+from core.manager.api.tolerance import Tolerated, Validation, tolerate
 from core.model.config import Document
 from core.model.mesh import Mesh
 
@@ -29,9 +31,10 @@ class Admitted(msgspec.Struct, frozen=True):
     warnings: tuple[Diagnostic, ...] = ()
 
 
-def admit(body: bytes, target: Target, *, mesh: Mesh) -> Admitted:
+def admit(body: bytes, target: Target, *, mesh: Mesh, validation: Validation = Validation.STRICT) -> Admitted:
     """Raises `Failure`: 400 when the object is not the one the path names, 422 when it is wrong in itself."""
-    submitted = _decode(body, target)
+    tolerated = tolerate(body, target.kind) if validation is not Validation.STRICT else Tolerated(body)
+    submitted = _decode(tolerated.body, target)
     metadata = submitted.metadata
     _agree("apiVersion", submitted.api_version, target.api_version)
     _agree("kind", submitted.kind, target.kind.kind)
@@ -41,7 +44,21 @@ def admit(body: bytes, target: Target, *, mesh: Mesh) -> Admitted:
     document = document_of(msgspec.structs.replace(submitted, metadata=here))
     if not _is_sound(document):
         raise _refused(target, _envelope(body, target) or (_unnamable(document),))
-    return _lowered(document, target, mesh=mesh)
+    admitted = _lowered(_with(document, tolerated), target, mesh=mesh)
+    if validation is not Validation.WARN:
+        return admitted
+    return Admitted(admitted.document, (*map(_unknown, tolerated.unknown), *admitted.warnings))
+
+
+def _with(document: Document, tolerated: Tolerated) -> Document:
+    for part, value in tolerated.kept.items():
+        known = extra_of(document, part)
+        document = with_extra(document, part, value | known if isinstance(value, dict) else value)
+    return document
+
+
+def _unknown(path: str) -> Diagnostic:
+    return Diagnostic(code=SCHEMA, severity=Severity.WARNING, message=f'unknown field "{path}"')
 
 
 def _decode(body: bytes, target: Target) -> Submitted:
@@ -49,7 +66,7 @@ def _decode(body: bytes, target: Target) -> Submitted:
         return msgspec.json.decode(body, type=Submitted)
     except msgspec.ValidationError as error:
         raise _refused(target, _envelope(body, target) or (_shape(str(error)),)) from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Failure(400, f"the body is not JSON: {error}") from error
 
 

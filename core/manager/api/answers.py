@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from core.diagnostics import Diagnostic
-from core.errors import Conflict, Denied, MeshError, NotFound, Unavailable
+from core.errors import Conflict, Denied, Expired, MeshError, NotFound, Unavailable
 from core.manager.api.failures import Failure
 
 Handler = Callable[[Request, Exception], Awaitable[Response]]
@@ -18,6 +18,7 @@ Handler = Callable[[Request, Exception], Awaitable[Response]]
 _CODES: Final[tuple[tuple[type[MeshError], HTTPStatus], ...]] = (
     (Conflict, HTTPStatus.CONFLICT),
     (NotFound, HTTPStatus.NOT_FOUND),
+    (Expired, HTTPStatus.GONE),
     (Denied, HTTPStatus.FORBIDDEN),
     (Unavailable, HTTPStatus.SERVICE_UNAVAILABLE),
     (MeshError, HTTPStatus.INTERNAL_SERVER_ERROR),
@@ -48,11 +49,13 @@ def _failure(request: Request, error: Exception) -> Failure:
         return error
     if isinstance(error, HTTPException):
         return Failure(error.status_code, f"{error.detail}: {request.method} {request.url.path}")
+    if isinstance(error, RecursionError):
+        return Failure(400, "the object is nested too deeply")
     if isinstance(error, MeshError):
         return Failure(next(code for kind, code in _CODES if isinstance(error, kind)), str(error))
     return Failure(500, "the Manager failed; its log says why")
 
 
 HANDLERS: Final[Mapping[type[Exception], Handler]] = dict.fromkeys(
-    (Failure, MeshError, HTTPException, Exception), failed
+    (Failure, MeshError, HTTPException, RecursionError, Exception), failed
 )

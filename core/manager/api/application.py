@@ -1,8 +1,13 @@
-"""The API's paths and verbs over a `ConfigStore`. What makes an object acceptable is in `admission`."""
+"""The API's paths and verbs over a `VersionedStore`. How a write comes about is in `writing`, what is acceptable in
+`admission`; who may ask is none of its business.
+"""
 
-from collections.abc import Callable
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
 from typing import Final
 
+import msgspec
 from msgspec import structs, to_builtins
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -11,17 +16,32 @@ from starlette.routing import Route
 
 from core.diagnostics import Diagnostic
 from core.errors import Conflict
-from core.manager.api.admission import Admitted, admit
 from core.manager.api.answers import HANDLERS, answer
 from core.manager.api.failures import Failure, Status
-from core.manager.api.objects import Resource, ResourceList, resource_of
-from core.manager.api.questions import body_of, check_revision, delete_options, is_dry_run, refuse_unserved
+from core.manager.api.patches import decode_operations, merged, patched
+from core.manager.api.questions import (
+    APPLY,
+    STEPS,
+    DeleteOptions,
+    body_of,
+    delete_options,
+    is_dry_run,
+    manager_of,
+    media_type,
+    patch_of,
+    selector_of,
+    validation_of,
+    yaml_of,
+)
+from core.manager.api.reading import Reader
 from core.manager.api.release import installed
+from core.manager.api.self_description import ROUTES
 from core.manager.api.target import Target, target_of
+from core.manager.api.writing import ATTEMPTS, Intent, Patch, Writer, Written
 from core.manager.status import Held, ProxyStatus
-from core.model.config import ConfigKey, Document, written
+from core.model.config import ConfigKey, Document
 from core.model.mesh import Mesh
-from core.ports import ConfigStore
+from core.ports import VersionedStore
 
 Findings = Callable[[ConfigKey], tuple[Diagnostic, ...]]
 Proxies = Callable[[], tuple[ProxyStatus, ...]]
@@ -30,6 +50,7 @@ HeldDocuments = Callable[[], tuple[Held, ...]]
 _KIND: Final = "/apis/{group}/{version}"
 _COLLECTION: Final = _KIND + "/namespaces/{namespace}/{plural}"
 _OBJECT: Final = _COLLECTION + "/{name}"
+_SUBRESOURCE: Final = _OBJECT + "/{subresource}"
 
 
 class ConfigApi:
@@ -41,7 +62,7 @@ class ConfigApi:
 
     def __init__(
         self,
-        store: ConfigStore,
+        store: VersionedStore,
         *,
         mesh: Callable[[], Mesh],
         proxies: Proxies,
@@ -49,25 +70,34 @@ class ConfigApi:
         held: HeldDocuments = tuple,
     ) -> None:
         self._store = store
-        self._mesh = mesh
         self._proxies = proxies
-        self._findings = findings
         self._held = held
+        self._closing = asyncio.Event()
+        self._reader = Reader(store, findings, closing=self._closing)
+        self._writer = Writer(store, mesh=mesh, now=time.time)
+
+    def close(self) -> None:
+        """Ends every watch."""
+        self._closing.set()
 
     def application(self, *more: Route) -> Starlette:
         """`more`: routes of others, with the same failures."""
         routes = [
             *more,
-            Route("/healthz", self._healthz),
+            *ROUTES,
+            *(Route(path, self._healthz) for path in ("/healthz", "/livez", "/readyz")),
             Route("/version", self._version),
             Route("/status", self._status),
-            Route(_KIND + "/{plural}", self._list),
-            Route(_COLLECTION, self._list, methods=["GET"]),
+            Route(_KIND + "/{plural}", self._reader.collection),
+            Route(_COLLECTION, self._reader.collection, methods=["GET"]),
             Route(_COLLECTION, self._create, methods=["POST"]),
+            Route(_COLLECTION, self._delete_collection, methods=["DELETE"]),
             Route(_OBJECT, self._get, methods=["GET"]),
-            Route(_OBJECT, self._replace, methods=["PUT"]),
             Route(_OBJECT, self._delete, methods=["DELETE"]),
+            Route(_SUBRESOURCE, self._get, methods=["GET"]),
         ]
+        for path in (_OBJECT, _SUBRESOURCE):
+            routes += [Route(path, self._replace, methods=["PUT"]), Route(path, self._patch, methods=["PATCH"])]
         return Starlette(routes=routes, exception_handlers=HANDLERS)
 
     async def _healthz(self, request: Request) -> Response:
@@ -81,58 +111,81 @@ class ConfigApi:
         proxies = [to_builtins(proxy) | {"synced": proxy.synced} for proxy in self._proxies()]
         return answer({"proxies": proxies, "held": self._held()})
 
-    async def _list(self, request: Request) -> Response:
-        target = target_of(request)
-        refuse_unserved(request)
-        kind = target.kind
-        found = await self._store.list(group=kind.group, kind=kind.kind, namespace=target.namespace)
-        items = tuple(self._resource(document, target) for document in found)
-        return answer(ResourceList(api_version=target.api_version, kind=f"{kind.kind}List", items=items))
-
     async def _get(self, request: Request) -> Response:
         target = target_of(request)
-        return answer(self._resource(await self._stored(target), target))
+        return self._reader.one(request, await self._stored(target), target)
+
+    # -- writes --------------------------------------------------------------------------------------------------------
 
     async def _create(self, request: Request) -> Response:
-        target = target_of(request)
-        admitted = await self._admit(request, target)
-        document = structs.replace(admitted.document, revision="")
-        target = structs.replace(target, name=document.key.name)
-        if await self._store.get(document.key):
-            raise _exists(target)
-        try:
-            stored = await self._put(request, document, before=None)
-        except Conflict as error:
-            raise _exists(target) from error
-        return answer(self._resource(stored, target), code=201, warnings=admitted.warnings)
+        intent = _intent(request)
+        written = await self._writer.create(await body_of(request), intent)
+        _about(request, structs.replace(intent.target, name=written.document.key.name))
+        return self._written(request, written, intent)
 
     async def _replace(self, request: Request) -> Response:
-        target = target_of(request)
-        admitted = await self._admit(request, target)
-        before = await self._stored(target)
-        check_revision(admitted.document.revision, target)
-        stored = await self._put(request, admitted.document, before=before)
-        return answer(self._resource(stored, target), warnings=admitted.warnings)
+        intent = _intent(request)
+        body = await body_of(request)
+        written = await self._writer.replace(body, await self._stored(intent.target), intent)
+        return self._written(request, written, intent)
+
+    async def _patch(self, request: Request) -> Response:
+        intent = _intent(request)
+        body = await patch_of(request)
+        if media_type(request) == APPLY:
+            return self._written(request, await self._applied(request, body, intent), intent)
+        patch = _patch(body, media_type(request))
+
+        async def work() -> Written:
+            return await self._writer.patch(await self._stored(intent.target), patch, intent)
+
+        return self._written(request, await self._insisting(intent, work), intent)
+
+    async def _applied(self, request: Request, body: bytes, intent: Intent) -> Written:
+        if not request.query_params.get("fieldManager"):
+            raise Failure(400, "an apply has to name a fieldManager")
+        if intent.is_status:
+            raise Failure(415, "a status cannot be applied: send a merge patch")
+        wanted, force = yaml_of(body), request.query_params.get("force", "")
+        if "managedFields" in (wanted.get("metadata") or {}):  # type: ignore[operator]
+            raise Failure(400, "metadata.managedFields must be nil")
+
+        async def work() -> Written:
+            before = await self._store.get(intent.target.key)
+            return await self._writer.apply(wanted, before, intent, force=force)
+
+        return await self._insisting(intent, work)
+
+    async def _insisting(self, intent: Intent, work: Callable[[], Awaitable[Written]]) -> Written:
+        """Again when somebody else wrote in between; not when the client itself asked for another version."""
+        for _ in range(ATTEMPTS - 1):
+            before = await self._store.get(intent.target.key)
+            try:
+                return await work()
+            except Conflict:
+                if before == await self._store.get(intent.target.key):
+                    raise
+        return await work()
 
     async def _delete(self, request: Request) -> Response:
         target = target_of(request)
+        _about(request, target)
         options = await delete_options(request)
         before = await self._stored(target)
-        revision = options.preconditions.resource_version
-        if revision not in ("", before.revision):
-            raise Conflict(f"{target} has been modified: it is at version {before.revision}, not {revision}")
+        _check(options, before, target)
         if not (options.dry_run or is_dry_run(request)):
-            await self._store.delete(target.key, revision=revision)
+            named = options.preconditions.resource_version
+            await self._writer.remove((structs.replace(before, revision=named),), author=_author(request))
+        return answer(Status(status="Success", details=structs.replace(target.details, uid=before.uid), code=200))
+
+    async def _delete_collection(self, request: Request) -> Response:
+        target = target_of(request)
+        _about(request, target)
+        options = await delete_options(request)
+        found = await self._reader.selected(target, selector_of(request))
+        if not (options.dry_run or is_dry_run(request)) and found:
+            await self._writer.remove(found, author=_author(request))
         return answer(Status(status="Success", details=target.details, code=200))
-
-    async def _admit(self, request: Request, target: Target) -> Admitted:
-        return admit(await body_of(request), target, mesh=self._mesh())
-
-    async def _put(self, request: Request, document: Document, *, before: Document | None) -> Document:
-        """Stores it, or says what would be stored. Raises `Conflict`."""
-        if is_dry_run(request):
-            return written(document, before, revision="", now=0.0)
-        return await self._store.put(document)
 
     async def _stored(self, target: Target) -> Document:
         """Raises `Failure` 404."""
@@ -140,9 +193,52 @@ class ConfigApi:
             return document
         raise Failure(404, f"{target} not found", details=target.details)
 
-    def _resource(self, document: Document, target: Target) -> Resource:
-        return resource_of(document, self._findings(document.key), version=target.version)
+    def _written(self, request: Request, written: Written, intent: Intent) -> Response:
+        code = 201 if written.is_new else 200
+        warnings = written.admitted.warnings
+        return self._reader.one(request, written.document, intent.target, code=code, warnings=warnings)
 
 
-def _exists(target: Target) -> Failure:
-    return Failure(409, f"{target} already exists", reason="AlreadyExists", details=target.details)
+def _intent(request: Request) -> Intent:
+    target = target_of(request)
+    _about(request, target)
+    return Intent(
+        target=target,
+        manager=manager_of(request),
+        author=_author(request),
+        validation=validation_of(request),
+        rehearsal=is_dry_run(request),
+        is_status="subresource" in request.path_params,
+    )
+
+
+def _about(request: Request, target: Target) -> None:
+    """For whoever notes what was done."""
+    request.state.object = str(target) if target.name else f"{target.kind.plural}.{target.kind.group}"
+    request.state.object += f" in {target.namespace}"
+
+
+def _author(request: Request) -> str:
+    """Whoever was let in; tests without a guard are nobody."""
+    caller = getattr(request.state, "caller", None)
+    return caller.name if caller else ""
+
+
+def _patch(body: bytes, media: str) -> Patch:
+    if media == STEPS:
+        operations = decode_operations(body)
+        return lambda thing: patched(thing, operations)
+    try:
+        patch = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise Failure(400, f"the body is no JSON: {error}") from error
+    return lambda thing: merged(thing, patch)
+
+
+def _check(options: DeleteOptions, before: Document, target: Target) -> None:
+    """Raises `Conflict` when the object is not the one that was to be deleted."""
+    revision, uid = options.preconditions.resource_version, options.preconditions.uid
+    if revision not in ("", before.revision):
+        raise Conflict(f"{target} has been modified: it is at version {before.revision}, not {revision}")
+    if uid not in ("", before.uid):
+        raise Conflict(f"{target} is another object of that name: its uid is {before.uid}, not {uid}")

@@ -20,6 +20,7 @@ class Details(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     name: str = ""
     group: str = ""
     kind: str = ""
+    uid: str = ""
     causes: tuple[Cause, ...] = ()
 
 
@@ -38,13 +39,16 @@ class Status(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 _REASONS = {
     400: "BadRequest",
+    401: "Unauthorized",
     403: "Forbidden",
     404: "NotFound",
     405: "MethodNotAllowed",
     409: "Conflict",
+    410: "Expired",
     413: "RequestEntityTooLarge",
     415: "UnsupportedMediaType",
     422: "Invalid",
+    429: "TooManyRequests",
     500: "InternalError",
     503: "ServiceUnavailable",
 }

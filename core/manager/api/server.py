@@ -1,19 +1,25 @@
-"""Serves an ASGI application on a unix socket that only its owner may open. Knows nothing about what is served."""
+"""Serves an ASGI application: on a unix socket that only its owner may open, or by HTTPS. Knows not what is served."""
 
 import asyncio
 import errno
 import socket
+import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
+from typing import cast
 
 import uvicorn
 from starlette.types import ASGIApp
 
 from core.errors import Misconfigured
+from core.manager.api.patience import Opened, PatientProtocol
 
 PATIENCE = 2
 """Seconds that requests under way may still take once the server is told to stop."""
+
+MOST_CONNECTIONS = 500
+"""By HTTPS, watches included; more are told that the service is unavailable."""
 
 
 class _Server(uvicorn.Server):
@@ -39,17 +45,62 @@ async def serve(app: ASGIApp, socket_path: Path) -> AsyncIterator[None]:
     Raises `Misconfigured` when the path is too long for a socket or another process is serving there.
     """
     listener = _listen(socket_path)
-    server = _Server(_config(app))
+    try:
+        async with _served(_config(app), listener):
+            yield
+    finally:
+        _remove(listener, socket_path)
+
+
+@asynccontextmanager
+async def serve_https(app: ASGIApp, listener: socket.socket, context: ssl.SSLContext) -> AsyncIterator[None]:
+    """The same by HTTPS on a bound socket, which is closed afterwards. Clients that dawdle are cut off."""
+    config = _config(app)
+    opened = Opened()
+    config.http = cast(type[PatientProtocol], opened.protocol)
+    config.limit_concurrency = MOST_CONNECTIONS
+    config.ssl_context_factory = lambda _config, _default: context
+    goodbyes: list[asyncio.Task[None]] = []
+    try:
+        async with _served(config, listener):
+            try:
+                yield
+            finally:
+                goodbyes.append(asyncio.create_task(opened.hurry(), name="config-api-goodbye"))
+    finally:
+        for task in goodbyes:
+            task.cancel()
+        await opened.abort()
+        listener.close()
+
+
+def bound(host: str, port: int) -> socket.socket:
+    """A socket that nobody can connect to yet. Raises `Misconfigured`."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        fix = "choose another address or port"
+        raise Misconfigured(
+            f"cannot serve the config API at {host}:{port}: {error.strerror or error}",
+            fix=fix,
+        ) from error
+    return listener
+
+
+@asynccontextmanager
+async def _served(config: uvicorn.Config, listener: socket.socket) -> AsyncIterator[None]:
+    server = _Server(config)
     task = asyncio.create_task(server.serve([listener]), name="config-api")
     try:
         await _ready(server, task)
         yield
     finally:
         server.should_exit = True
-        try:
-            await task
-        finally:
-            _remove(listener, socket_path)
+        await task
 
 
 def _config(app: ASGIApp) -> uvicorn.Config:

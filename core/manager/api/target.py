@@ -37,6 +37,8 @@ class Target(msgspec.Struct, frozen=True):
 def target_of(request: Request) -> Target:
     """Raises `Failure` 404 when no such kind is served."""
     path = request.path_params
+    if path.get("subresource", "status") != "status":
+        raise Failure(404, f"{path['plural']} have no {path['subresource']}: only a status")
     for kind in KINDS:
         if (kind.group, kind.plural) == (path["group"], path["plural"]) and path["version"] in kind.versions:
             return Target(kind, path["version"], path.get("namespace", ""), path.get("name", ""))

@@ -3,7 +3,7 @@
 import asyncio
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final
 
@@ -27,10 +27,13 @@ _KEY_BYTES: Final = 32
 
 
 class Members(msgspec.Struct, frozen=True):
-    """Who belongs to the mesh at this moment, and what they are called: `settings` of the mesh, workloads by name."""
+    """Who belongs to the mesh at this moment, and what they are called: `settings` of the mesh, workloads by name, and
+    the names of those `within` a namespace.
+    """
 
     settings: Callable[[], Mesh]
     workload: Callable[[WorkloadKey], Workload | None]
+    within: Callable[[str], Iterable[WorkloadKey]]
 
     @property
     def trust_domain(self) -> str:
@@ -45,6 +48,12 @@ class Members(msgspec.Struct, frozen=True):
 
     def account(self, namespace: str, service_account: str) -> SpiffeId:
         return SpiffeId.of(self.trust_domain, namespace=namespace, service_account=service_account)
+
+    def has(self, identity: SpiffeId) -> bool:
+        """Whether some workload is called so."""
+        namespace = identity.namespace
+        found = (self.workload(key) for key in self.within(namespace)) if namespace else ()
+        return any(each is not None and self.account(namespace, each.service_account) == identity for each in found)
 
     def manager(self) -> SpiffeId:
         """The Manager's own, as Istio's."""

@@ -22,7 +22,7 @@ def authority(settings: Settings, *, clock: Callable[[], float]) -> Authority:
 
 def own(settings: Settings, authority: Authority, identity: Callable[[], SpiffeId]) -> OwnCertificate:
     """Good for every address that is listened on."""
-    addresses = filter(None, (settings.ca_listen, settings.xds_listen, settings.csr_listen))
+    addresses = filter(None, (settings.ca_listen, settings.xds_listen, settings.csr_listen, settings.api_listen))
     hosts = [name for text in addresses for name in names_of(address(text)[0])]
     return OwnCertificate(authority, identity, names=(*settings.names, *hosts))
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from cryptography import x509
 
-from core.errors import Denied, MeshError
+from core.errors import Denied, MeshError, NotFound
 from core.manager.ca.attest import Members
 from core.manager.ca.authority import Authority, Issued
 from core.manager.ca.requests import check
@@ -39,8 +39,14 @@ class Issuer:
         return self._sign(csr, await self._attestor.attest(credential), lifetime)
 
     def for_peer(self, certificate: x509.Certificate, csr: bytes, lifetime: float | None) -> Issued:
-        """A renewal: `certificate` was shown, and verified against our roots, in the TLS handshake."""
+        """A renewal: `certificate` was shown, and verified against our roots, in the TLS handshake.
+
+        Raises `NotFound` when nobody is called so any more: who was taken out of the mesh does not stay in it for ever.
+        """
         identity, _ = self.peer(certificate)
+        if not self._members.has(identity):
+            fix = "ask again when it is in the registry"
+            raise NotFound(f"no workload with the identity {identity} is registered", fix=fix)
         return self._sign(csr, identity, lifetime)
 
     def peer(self, certificate: x509.Certificate) -> tuple[SpiffeId, float]:
@@ -53,6 +59,8 @@ class Issuer:
         return identity, certificate.not_valid_after_utc.timestamp()
 
     def _sign(self, csr: bytes, identity: SpiffeId, lifetime: float | None) -> Issued:
+        if identity == self._members.manager():
+            raise Denied(f"{identity} is the Manager's own identity", fix="use another service account")
         issued = self._authority.sign(csr, identity=identity, lifetime=lifetime)
         _log.info("certificate issued", extra={"identity": str(identity), "expires": issued.expires})
         return issued

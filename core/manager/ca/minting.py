@@ -56,8 +56,10 @@ class Minting:
             expires=int(self._clock() + wanted.ttl),
             uses=Uses(wanted.uses),
         )
-        token = self._tokens.make(claims).value.decode()
         identity = self._members.account(claims.namespace, claims.service_account)
+        if identity == self._members.manager():
+            raise Failure(400, f"{identity} is the Manager's own identity, and nobody else's")
+        token = self._tokens.make(claims).value.decode()
         return answer(Made(token=token, identity=str(identity), expires=claims.expires, uses=claims.uses), code=201)
 
     def _account(self, wanted: Wanted) -> str:

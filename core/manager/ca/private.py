@@ -27,11 +27,14 @@ def kept(path: Path, make: Callable[[], bytes]) -> bytes:
 
 
 def directory(path: Path) -> Path:
-    """Makes it, for its owner alone. Raises `Misconfigured`."""
+    """Makes it, for its owner alone. Raises `Misconfigured`, also where others could replace what is in it."""
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        mode = stat.S_IMODE(path.stat().st_mode)
     except OSError as error:
         raise Misconfigured(f"{path} cannot be made: {error.strerror}", fix="choose another state directory") from error
+    if mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise Misconfigured(f"others may write to {path} (mode {mode:o})", fix=f"chmod 700 {path}")
     return path
 
 

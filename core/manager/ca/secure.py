@@ -12,7 +12,7 @@ from typing import Final, NoReturn
 import grpc
 from cryptography import x509
 
-from core.errors import Denied, MeshError, Misconfigured, Unavailable
+from core.errors import Denied, MeshError, Misconfigured, NotFound, Unavailable
 from core.manager.ca.issuer import Issuer
 from core.manager.ca.messages import METHOD, SERVICE, read_request, write_response
 from core.manager.ca.own import OwnCertificate
@@ -23,6 +23,7 @@ from core.model.identity import SpiffeId
 _CODES: Final = (
     (Unacceptable, grpc.StatusCode.INVALID_ARGUMENT),
     (Denied, grpc.StatusCode.PERMISSION_DENIED),
+    (NotFound, grpc.StatusCode.NOT_FOUND),
     (Unavailable, grpc.StatusCode.UNAVAILABLE),
 )
 OpenFor = Callable[[SpiffeId], OpenStream]
@@ -110,9 +111,13 @@ async def _abort(context: Context, error: MeshError) -> NoReturn:
 
 
 def _bearer(context: Context) -> bytes | None:
-    for name, value in context.invocation_metadata() or ():
+    """Raises `Denied` for several."""
+    said = [value for name, value in context.invocation_metadata() or () if name == "authorization"]
+    if len(said) > 1:
+        raise Denied("there are several credentials", fix="send one")
+    for value in said:
         scheme, _, credential = (value.decode("latin-1") if isinstance(value, bytes) else value).partition(" ")
-        if name == "authorization" and scheme.lower() == "bearer":
+        if scheme.lower() == "bearer":
             return credential.strip().encode()
     return None
 

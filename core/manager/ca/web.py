@@ -181,6 +181,9 @@ class _Wire:
         return self._call(head, bytes(body)) if isinstance(event, h11.EndOfMessage) else None
 
     def _call(self, head: h11.Request, body: bytes) -> Call:
+        if sum(name == b"authorization" for name, _ in head.headers) > 1:
+            # Which one counts, somebody before us may have seen otherwise.
+            raise h11.RemoteProtocolError("there are several Authorization headers")
         path, query = _place(head.target.decode("ascii"))
         return Call(
             method=head.method.decode("ascii"),

@@ -1,7 +1,7 @@
 """For tests of whoever uses certificates: workloads' certificates of every sort, without a Manager."""
 
 import time
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePrivateKey, generate_private_key
@@ -34,6 +34,21 @@ def issued(whose: SpiffeId, authority: Authority, *, lifetime: float | None = No
     """A chain and its key, both PEM. A foreign one: have another `Authority.create()` make it."""
     key = new_key()
     return authority.sign(csr(key), identity=whose, lifetime=lifetime).chain, key_pem(key).decode()
+
+
+def nameless(authority: Authority) -> tuple[str, str]:
+    """A chain and its key by that authority's root, for a host and nobody's SPIFFE ID: as a root that a company uses
+    for other things, too, has made many."""
+    root, key, now = authority._root, new_key(), datetime.now(UTC)
+    leaf = (
+        x509.CertificateBuilder(root.certificate.subject, x509.Name([]), key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(minutes=1))
+        .not_valid_after(now + timedelta(hours=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("printer.example.com")]), critical=True)
+        .sign(root.key, SHA256())
+    )
+    return leaf.public_bytes(Encoding.PEM).decode(), key_pem(key).decode()
 
 
 class Expiring:

@@ -1,0 +1,44 @@
+"""Who changed what through the config API: one JSON line for every write that was tried, in a file of the Manager's."""
+
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+AUDIT: Final = "audit.jsonl"
+"""Name of the file in the API's directory; the one before it has `.1` behind."""
+
+LARGEST: Final = 16 * 1024 * 1024
+"""Bytes after which a new file is begun; two are kept."""
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One request. `outcome` is the HTTP status; `object` is the path of the URL."""
+
+    who: str
+    verb: str
+    object: str
+    outcome: int
+    agent: str = ""
+    dry_run: bool = False
+
+
+class AuditLog:
+    """Lines are whole: one `write` each, appended."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / AUDIT
+
+    def note(self, entry: Entry) -> None:
+        """Raises `OSError`: who writes without being noted is not answered as if all were well."""
+        line = {"when": datetime.now(UTC).isoformat(timespec="milliseconds"), **msgspec.to_builtins(entry)}
+        descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        try:
+            os.write(descriptor, msgspec.json.encode(line) + b"\n")
+            full = os.fstat(descriptor).st_size > LARGEST
+        finally:
+            os.close(descriptor)
+        if full:
+            self._path.replace(self._path.with_suffix(".jsonl.1"))

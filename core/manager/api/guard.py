@@ -1,0 +1,145 @@
+"""Stands before the application: who is asking, whether they may, whether too often; and notes what was written.
+
+Pure ASGI, so that a watch streams through it. What the verbs do is none of its business.
+"""
+
+import re
+import time
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+from starlette.datastructures import Headers
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from core.manager.api.access import Caller, Role
+from core.manager.api.answers import failed
+from core.manager.api.audit import AUDIT, AuditLog, Entry
+from core.manager.api.failures import Failure
+
+Authenticate = Callable[[Headers], Caller | None]
+
+_OPEN: Final = ("/healthz", "/livez", "/readyz")
+_NEUTRAL: Final = re.compile(r"/(version|api|apis|apis/[^/]+|apis/[^/]+/[^/]+|openapi/v[23](/.*)?)/?")
+_PLACED: Final = re.compile(r"/apis/[^/]+/[^/]+/namespaces/(?P<namespace>[^/]+)/.+")
+_READING: Final = ("GET", "HEAD", "OPTIONS")
+_VERBS: Final = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
+
+
+class Rate(msgspec.Struct, frozen=True):
+    """`steady` requests a second, and `burst` at once. The default is far beyond what a person or a client-go needs."""
+
+    steady: float = 1000.0
+    burst: float = 3000.0
+
+
+class Guard:
+    """An ASGI application around another. `authenticate` says who sent these headers; None: nobody we know."""
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        authenticate: Authenticate,
+        *,
+        audit: AuditLog,
+        rate: Rate = Rate(),  # noqa: B008 - frozen
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._app = app
+        self._authenticate = authenticate
+        self._audit = audit
+        self._rate = rate
+        self._clock = clock
+        self._buckets: dict[str, tuple[float, float]] = {}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["path"] in _OPEN:
+            await self._app(scope, receive, send)
+            return
+        caller = self._authenticate(Headers(scope=scope))
+        state = scope.setdefault("state", {})
+        state["caller"] = caller
+        noting = self._noting(scope, caller, send)
+        try:
+            self._check(scope, caller)
+        except Failure as failure:
+            response = await failed(Request(scope), failure)
+            response.headers.update(_advice(failure))
+            await response(scope, receive, noting)
+            return
+        await self._app(scope, receive, noting)
+
+    def _check(self, scope: Scope, caller: Caller | None) -> None:
+        """Raises `Failure`: 429, 401, 403."""
+        self._spend(caller.name if caller else "")
+        if caller is None:
+            raise Failure(401, "Unauthorized: send a token of this mesh's (istioctl kubeconfig names a file with one)")
+        if not _may(caller, scope["method"], scope["path"]):
+            where = f" in namespace {caller.namespace}" if caller.namespace else ""
+            said = f"{caller.name}, who is {caller.role}{where}, may not {scope['method']} {scope['path']}"
+            raise Failure(403, f"forbidden: {said}")
+
+    def _spend(self, name: str) -> None:
+        """A bucket that fills steadily; all who are unknown share one. Raises `Failure` 429."""
+        now = self._clock()
+        left, since = self._buckets.get(name, (self._rate.burst, now))
+        left = min(self._rate.burst, left + (now - since) * self._rate.steady)
+        self._buckets[name] = (max(0.0, left - 1), now)
+        if left < 1:
+            raise Failure(429, "too many requests: wait a second", reason="TooManyRequests")
+
+    def _noting(self, scope: Scope, caller: Caller | None, send: Send) -> Send:
+        if scope["method"] in _READING:
+            return send
+        headers = Headers(scope=scope)
+        unnoted: list[OSError] = []
+
+        async def noted(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                state = scope["state"]
+                entry = Entry(
+                    who=caller.name if caller else "",
+                    verb=_VERBS.get(scope["method"]) or str(scope["method"]),
+                    object=state.get("object") or scope["path"],
+                    outcome=message["status"],
+                    agent=headers.get("user-agent", "")[:100],
+                    dry_run=b"dryRun=All" in scope["query_string"],
+                )
+                try:
+                    self._audit.note(entry)
+                except OSError as error:
+                    unnoted.append(error)
+                    response = await failed(Request(scope), _unnoted(error))
+                    await response(scope, _nothing, send)
+            if not unnoted:
+                await send(message)
+
+        return noted
+
+
+def _unnoted(error: OSError) -> Failure:
+    return Failure(503, f"what was asked for cannot be noted in {AUDIT}: {error.strerror}; look before asking again")
+
+
+async def _nothing() -> Message:
+    return {"type": "http.disconnect"}
+
+
+def _may(caller: Caller, method: str, path: str) -> bool:
+    if caller.role is Role.ADMIN:
+        return True
+    reads = method in _READING
+    if caller.role is Role.VIEWER:
+        return reads
+    placed = _PLACED.fullmatch(path)
+    return bool(placed and placed["namespace"] == caller.namespace) or (reads and bool(_NEUTRAL.fullmatch(path)))
+
+
+def _advice(failure: Failure) -> dict[str, str]:
+    match failure.status.code:
+        case 401:
+            return {"WWW-Authenticate": "Bearer"}
+        case 429:
+            return {"Retry-After": "1"}
+    return {}
