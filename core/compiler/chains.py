@@ -6,6 +6,7 @@ carry inside mutual TLS. TLS without that is the application's own, and where pl
 
 from collections.abc import Iterator
 
+import msgspec
 from msgspec.structs import replace
 
 from core.compiler import names
@@ -25,34 +26,48 @@ from core.view.listener import (
 from core.view.route import ForwardTo, Route, RouteConfiguration, VirtualHost, WeightedUpstream
 from core.view.security import MESH_HTTP, MESH_TCP, MeshServer
 
-_HTTP = MeshServer(protocols=("h2", "http/1.1"))
-_BYTES = MeshServer()
-
 _TLS = ChainMatch(transport="tls")
 _PLAIN = ChainMatch(transport="plain")
 _HTTP_IN_PLAIN = ChainMatch(transport="plain", protocols=PLAIN_HTTP)
 _HTTP_IN_TLS = ChainMatch(transport="tls", protocols=MESH_HTTP)
 _BYTES_IN_TLS = ChainMatch(transport="tls", protocols=MESH_TCP)
 _MESH_IN_TLS = ChainMatch(transport="tls", protocols=(*MESH_HTTP, *MESH_TCP))
+# gRPC clients without a proxy know no other word than their own.
+_HTTP2_IN_TLS = ChainMatch(transport="tls", protocols=(*MESH_HTTP, *MESH_TCP, "h2"))
 
 
-def declared(number: int, port: Port, mode: MutualTls) -> tuple[FilterChain, ...]:
+class Terms(msgspec.Struct, frozen=True):
+    """On which a port takes its callers; with mutual TLS, those of `trust_domain`."""
+
+    mode: MutualTls
+    trust_domain: str = "cluster.local"
+
+    @property
+    def http(self) -> MeshServer:
+        return MeshServer(trust_domain=self.trust_domain, protocols=("h2", "http/1.1"))
+
+    @property
+    def bytes(self) -> MeshServer:
+        return MeshServer(trust_domain=self.trust_domain)
+
+
+def declared(number: int, port: Port, terms: Terms) -> tuple[FilterChain, ...]:
     """For the workload's port `number`, which serves `port` of a service."""
     upstream = names.inbound(number)
     http, tcp = _http(number, port.number, upstream), _tcp(upstream)
     if port.protocol.is_http:
-        return tuple(_for_http(mode, http))
+        return tuple(_for_http(terms, http, mesh=_HTTP2_IN_TLS if port.protocol.is_http2 else _MESH_IN_TLS))
     if port.protocol is Protocol.AUTO:
-        return tuple(_for_any(mode, http, tcp))
-    return tuple(_for_bytes(mode, tcp))
+        return tuple(_for_any(terms, http, tcp))
+    return tuple(_for_bytes(terms, tcp))
 
 
-def undeclared(mode: MutualTls) -> tuple[FilterChain, ...]:
+def undeclared(terms: Terms) -> tuple[FilterChain, ...]:
     """For ports that no service knows (capture `redirect`): to wherever the connection was meant to go."""
     upstream = names.INBOUND_PASSTHROUGH
     http, tcp = _http(0, 0, upstream), _tcp(upstream)
     named = {HttpChain: "virtualInbound-catchall-http", TcpChain: "virtualInbound-catchall-tcp"}
-    return tuple(replace(each, name=named[type(each.serve)]) for each in _for_any(mode, http, tcp))
+    return tuple(replace(each, name=named[type(each.serve)]) for each in _for_any(terms, http, tcp))
 
 
 def only_at(port: int, chain: FilterChain) -> FilterChain:
@@ -60,37 +75,37 @@ def only_at(port: int, chain: FilterChain) -> FilterChain:
     return replace(chain, match=replace(chain.match, port=port))
 
 
-def _for_http(mode: MutualTls, http: Serve) -> Iterator[FilterChain]:
-    match mode:
+def _for_http(terms: Terms, http: Serve, *, mesh: ChainMatch) -> Iterator[FilterChain]:
+    match terms.mode:
         case "STRICT":
-            yield FilterChain(match=_TLS, security=_HTTP, serve=http)
+            yield FilterChain(match=_TLS, security=terms.http, serve=http)
         case "PERMISSIVE":
-            yield FilterChain(match=_MESH_IN_TLS, security=_HTTP, serve=http)
+            yield FilterChain(match=mesh, security=terms.http, serve=http)
             yield FilterChain(match=_PLAIN, serve=http)
         case "DISABLE":
             yield FilterChain(match=ANY, serve=http)
 
 
-def _for_bytes(mode: MutualTls, tcp: Serve) -> Iterator[FilterChain]:
-    match mode:
+def _for_bytes(terms: Terms, tcp: Serve) -> Iterator[FilterChain]:
+    match terms.mode:
         case "STRICT":
-            yield FilterChain(match=_TLS, security=_BYTES, serve=tcp)
+            yield FilterChain(match=_TLS, security=terms.bytes, serve=tcp)
         case "PERMISSIVE":
-            yield FilterChain(match=_BYTES_IN_TLS, security=_BYTES, serve=tcp)
+            yield FilterChain(match=_BYTES_IN_TLS, security=terms.bytes, serve=tcp)
             yield FilterChain(match=_TLS, serve=tcp)
             yield FilterChain(match=_PLAIN, serve=tcp)
         case "DISABLE":
             yield FilterChain(match=ANY, serve=tcp)
 
 
-def _for_any(mode: MutualTls, http: Serve, tcp: Serve) -> Iterator[FilterChain]:
-    match mode:
+def _for_any(terms: Terms, http: Serve, tcp: Serve) -> Iterator[FilterChain]:
+    match terms.mode:
         case "STRICT":
-            yield FilterChain(match=_HTTP_IN_TLS, security=_HTTP, serve=http)
-            yield FilterChain(match=_TLS, security=_BYTES, serve=tcp)
+            yield FilterChain(match=_HTTP_IN_TLS, security=terms.http, serve=http)
+            yield FilterChain(match=_TLS, security=terms.bytes, serve=tcp)
         case "PERMISSIVE":
-            yield FilterChain(match=_HTTP_IN_TLS, security=_HTTP, serve=http)
-            yield FilterChain(match=_BYTES_IN_TLS, security=_BYTES, serve=tcp)
+            yield FilterChain(match=_HTTP_IN_TLS, security=terms.http, serve=http)
+            yield FilterChain(match=_BYTES_IN_TLS, security=terms.bytes, serve=tcp)
             yield FilterChain(match=_HTTP_IN_PLAIN, serve=http)
             yield FilterChain(match=_TLS, serve=tcp)
             yield FilterChain(match=_PLAIN, serve=tcp)

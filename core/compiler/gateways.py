@@ -3,6 +3,8 @@
 What is looked up beside other documents to report mistakes is in `gateway_findings`.
 """
 
+from collections.abc import Iterator
+
 import msgspec
 
 from core.compiler import names
@@ -13,7 +15,7 @@ from core.compiler.scope import Scope
 from core.incremental import derived
 from core.ir.gateway import GatewayRule, InFiles, ServedHost, Server, Stored, Terminated
 from core.ir.routing import ANY_REQUEST, RequestMatch, RouteRule
-from core.ir.values import Prefix, Redirect, Regex
+from core.ir.values import Prefix, Redirect, Regex, Respond
 from core.model.config import ConfigKey
 from core.model.secret import Sealed, Secret, SecretKey
 from core.model.service import WorkloadKey
@@ -33,12 +35,24 @@ class Served(msgspec.Struct, frozen=True):
 
 
 class Front(msgspec.Struct, frozen=True, kw_only=True):
-    """Servers on one port that share a route configuration. `https_port`: where clients find those with TLS."""
+    """Servers on one port that share a route configuration. `https_port`: where clients find those with TLS.
+
+    `elsewhere`: those of their hosts that lie within a wildcard and have another server of their own on this port.
+    """
 
     name: str
     port: int
     served: tuple[Served, ...]
     https_port: int
+    elsewhere: tuple[str, ...] = ()
+
+    @property
+    def secure(self) -> bool:
+        return any(each.server.tls is not None for each in self.served)
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(host.host for each in self.served for host in each.hosts))
 
 
 Claim = tuple[str, tuple[tuple[ConfigKey, str], ...]]
@@ -105,7 +119,14 @@ def fronts(inputs: Inputs, key: WorkloadKey) -> tuple[Front, ...]:
 def _fronts(port: int, served: tuple[Served, ...], https: int) -> tuple[Front, ...]:
     if served and served[0].server.tls is None:
         return (Front(name=names.gateway_http_routes(port), port=port, served=served, https_port=https),)
-    return tuple(Front(name=_https(port, each), port=port, served=(each,), https_port=https) for each in served)
+    return tuple(_alone(port, each, served, https) for each in served)
+
+
+def _alone(port: int, one: Served, served: tuple[Served, ...], https: int) -> Front:
+    wide = [host.host for host in one.hosts if host.host.startswith("*")]
+    others = (host.host for other in served if wide and other is not one for host in other.hosts)
+    elsewhere = tuple(host for host in others if any(_within(host, each) for each in wide))
+    return Front(name=_https(port, one), port=port, served=(one,), https_port=https, elsewhere=elsewhere)
 
 
 def _https(port: int, served: Served) -> str:
@@ -224,7 +245,7 @@ def _stored(secret: Secret, certificate: str, roots: str) -> tuple[Shown, ...]:
 
 
 def front_routes(inputs: Inputs, scope: Scope, front: Front) -> RouteConfiguration:
-    """A host that no rule is for is not served (404)."""
+    """A host that no rule is for is not served (404); one of another server, with TLS, is not served here (421)."""
     return RouteConfiguration(front.name, front_hosts(inputs, scope, front), any_port=True)
 
 
@@ -234,7 +255,22 @@ def front_hosts(inputs: Inputs, scope: Scope, front: Front) -> tuple[VirtualHost
     for host, claimants in claims(inputs, scope.namespace, front):
         if host not in redirects and (routes := merged(inputs, scope, (host, front.port), claimants)):
             found.append(VirtualHost(names.host_port(host, front.port), (host,), routes))
-    return tuple(found)
+    return (*found, *_misdirected(front, {host.domains[0] for host in found})) if front.secure else tuple(found)
+
+
+def _misdirected(front: Front, known: set[str]) -> Iterator[VirtualHost]:
+    """Clients use a connection for every host that its certificate is good for (RFC 9113 §9.1.1); told 421, they make
+    another one, which comes to the right server. Nobody gets round what that one demands of callers.
+    """
+    own = front.hosts
+    for host in front.elsewhere:
+        yield VirtualHost(names.host_port(host, front.port), (host,), (_MISDIRECTED,))
+    if "*" not in own:
+        yield from (VirtualHost(names.host_port(host, front.port), (host,), ()) for host in own if host not in known)
+        yield VirtualHost(names.host_port("*", front.port), ("*",), (_MISDIRECTED,))
+
+
+_MISDIRECTED = Route(name="misdirected", action=Respond(421))
 
 
 def _redirect(host: str, server: Server, front: Front) -> VirtualHost:
@@ -251,8 +287,19 @@ def claims(inputs: Inputs, namespace: str, front: Front) -> tuple[Claim, ...]:
         if not served.server.to_https:
             for rule in rules_for(inputs, namespace, served.gateway):
                 for host in covered(rule.hosts, served.hosts, namespace=rule.origin.config.namespace):
-                    found.setdefault(host, {})[rule.origin.config, served.gateway] = None
+                    if not _is_elsewhere(host, front):
+                        found.setdefault(host, {})[rule.origin.config, served.gateway] = None
     return tuple((host, tuple(claimants)) for host, claimants in sorted(found.items()))
+
+
+def _is_elsewhere(host: str, front: Front) -> bool:
+    """Whether another server's host is closer to this one than all that are served here."""
+    return bool(front.elsewhere) and _closest(host, front.elsewhere) > _closest(host, front.hosts)
+
+
+def _closest(host: str, served: tuple[str, ...]) -> tuple[bool, int]:
+    around = [each for each in served if host == each or _within(host, each)]
+    return max(((host == each, len(each)) for each in around), default=(False, 0))
 
 
 def rules_for(inputs: Inputs, namespace: str, gateway: str) -> tuple[RouteRule, ...]:

@@ -11,7 +11,7 @@ from core.compiler.inputs import Inputs
 from core.compiler.peers import Peers, peers
 from core.model.protocol import Protocol
 from core.model.service import Port, Service, WorkloadKey
-from core.model.workload import Capture, Explicit, Redirected, Workload
+from core.model.workload import Capture, Explicit, Proxyless, Redirected, Workload
 from core.view.listener import FilterChain, Listener, Socket, TcpChain
 from core.view.route import WeightedUpstream
 from core.view.upstream import Endpoints, HttpVersion, OriginalDestination, ServiceRef, Static, Upstream
@@ -72,6 +72,10 @@ def _anywhere(inputs: Inputs, key: WorkloadKey) -> tuple[Upstream, ...]:
     )
 
 
+def _terms(inputs: Inputs, workload: Workload, demanded: Peers, port: int) -> chains.Terms:
+    return chains.Terms(demanded.at(workload.labels, port), inputs.mesh.trust_domain)
+
+
 # -- capture none ------------------------------------------------------------------------------------------------------
 
 
@@ -80,7 +84,7 @@ def _own_listener(inputs: Inputs, workload: Workload, served: Served, demanded: 
         name=names.listener(workload.address, served.number),
         bind=Socket(workload.address, served.number),
         direction="inbound",
-        chains=chains.declared(served.number, served.port, demanded.at(workload.labels, served.number)),
+        chains=chains.declared(served.number, served.port, _terms(inputs, workload, demanded, served.number)),
         access_log=inputs.mesh.access_log,
     )
 
@@ -99,9 +103,9 @@ def _virtual_inbound(inputs: Inputs, workload: Workload, capture: Redirected, de
             *(
                 chains.only_at(each.number, chain)
                 for each in served
-                for chain in chains.declared(each.number, each.port, demanded.at(workload.labels, each.number))
+                for chain in chains.declared(each.number, each.port, _terms(inputs, workload, demanded, each.number))
             ),
-            *_undeclared(workload, demanded, known={each.number for each in served}),
+            *_undeclared(inputs, workload, demanded, known={capture.inbound_port, *(each.number for each in served)}),
         ),
         access_log=inputs.mesh.access_log,
         original=True,
@@ -116,16 +120,16 @@ def _loop(port: int) -> FilterChain:
     return chains.only_at(port, FilterChain(name="virtualInbound-blackhole", serve=nowhere))
 
 
-def _undeclared(workload: Workload, demanded: Peers, *, known: set[int]) -> tuple[FilterChain, ...]:
+def _undeclared(inputs: Inputs, workload: Workload, demanded: Peers, *, known: set[int]) -> tuple[FilterChain, ...]:
     """Ports of the application that no service knows are reached as well, on the same terms."""
     singled_out = (port for port in demanded.ports(workload.labels) if port not in known)
     return (
         *(
             chains.only_at(port, chain)
             for port in singled_out
-            for chain in chains.undeclared(demanded.at(workload.labels, port))
+            for chain in chains.undeclared(_terms(inputs, workload, demanded, port))
         ),
-        *chains.undeclared(demanded.at(workload.labels, 0)),
+        *chains.undeclared(_terms(inputs, workload, demanded, 0)),
     )
 
 
@@ -143,10 +147,18 @@ def _served(inputs: Inputs, key: WorkloadKey) -> tuple[Served, ...]:
     return tuple(Served(number, *by_number[number], at) for number, at in found.items() if number in by_number)
 
 
+def claimed_ports(inputs: Inputs, key: WorkloadKey) -> frozenset[int]:
+    """The workload's ports that some service knows."""
+    return frozenset(number for number, _, _ in _claims(inputs, key))
+
+
 def _applications(capture: Capture, claimed: dict[int, tuple[Service, Port]]) -> dict[int, Endpoints]:
+    if isinstance(capture, Proxyless):
+        return {}
     if isinstance(capture, Explicit):
         return {app.port: Static(app.address, app.target) for app in capture.app_ports}
-    return dict.fromkeys(sorted(claimed), _where_it_was_meant_to_go(capture))
+    # Nobody means the proxy's own port (`_loop`), even if a service names it.
+    return dict.fromkeys(sorted(claimed.keys() - {capture.inbound_port}), _where_it_was_meant_to_go(capture))
 
 
 def _where_it_was_meant_to_go(capture: Redirected) -> OriginalDestination:

@@ -5,9 +5,9 @@ from typing import Literal
 import msgspec
 
 from core.model.labels import NO_LABELS, Labels
-from core.model.workload import Explicit, Workload
+from core.model.workload import Explicit, Proxyless, Workload
 
-CaptureMode = Literal["none", "redirect", "gateway"]
+CaptureMode = Literal["none", "redirect", "gateway", "proxyless"]
 """How traffic gets into the proxies of a scope (`core.model.workload.Capture`); gateways capture nothing."""
 
 
@@ -32,6 +32,8 @@ def scope_of(workload: Workload, label_names: frozenset[str]) -> Scope:
     namespace, capture = workload.key.namespace, workload.capture
     if workload.role == "gateway":
         return Scope(namespace, labels, capture="gateway")
+    if isinstance(capture, Proxyless):
+        return Scope(namespace, labels, capture="proxyless")
     if isinstance(capture, Explicit):
         return Scope(namespace, labels, virtual=capture.virtual_network is not None)
     return Scope(namespace, labels, capture="redirect", dns_port=capture.dns_port, resolver=capture.resolver)

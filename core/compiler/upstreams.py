@@ -9,7 +9,7 @@ from core.compiler import names
 from core.compiler.inputs import Inputs
 from core.compiler.peers import Peers, peers
 from core.compiler.precedence import Policy, effective, policy_for
-from core.ir.security import MeshTls, PlainBytes, ServerTls
+from core.ir.security import MeshTls, MutualTls, PlainBytes, ServerTls
 from core.ir.traffic import INHERIT_ALL, Balance, ConnectionPool, LoadBalancer, Subset, TrafficPolicy
 from core.ir.values import Inherit
 from core.model.config import Origin
@@ -116,7 +116,8 @@ def _mesh_client(service: Service, port: Port, subset: str, callers: _Callers, h
 _OFFERED: dict[HttpVersion, tuple[str, ...]] = {
     "none": MESH_TCP,
     "http1": ("istio-http/1.1", "istio"),
-    "http2": ("istio-h2", "istio"),
+    # A gRPC server without a proxy knows no other word than its own.
+    "http2": ("istio-h2", "istio", "h2"),
     "follow": ("istio-http/1.1", "istio-h2", "istio"),
 }
 
@@ -198,6 +199,11 @@ class _Demands:
         return self._known[namespace]
 
 
+def _speaks_mutual(instance: Instance, mode: MutualTls) -> bool:
+    """A gRPC server without a proxy takes one kind of connections only: plain ones while they are allowed."""
+    return mode == "STRICT" if instance.proxyless else mode != "DISABLE"
+
+
 def _localities(port: Port, subset: Subset | None, ready: list[Ready]) -> tuple[LocalityEndpoints, ...]:
     groups: dict[Locality, dict[tuple[str, int], Endpoint]] = defaultdict(dict)
     for instance, demanded in ready:
@@ -205,7 +211,7 @@ def _localities(port: Port, subset: Subset | None, ready: list[Ready]) -> tuple[
         if number is None or (subset is not None and not instance.labels.select(subset.labels)):
             continue
         workload = str(Peer.of(instance.workload, instance.labels)) if instance.workload else ""
-        mutual = demanded is not None and demanded.at(instance.labels, number) != "DISABLE"
+        mutual = demanded is not None and _speaks_mutual(instance, demanded.at(instance.labels, number))
         endpoint = Endpoint(instance.address, number, instance.weight, "HEALTHY", workload, mutual)
         groups[instance.locality].setdefault((instance.address, number), endpoint)
     return tuple(

@@ -20,6 +20,9 @@ from core.envoy.any import typed
 from core.envoy.filters.peer_metadata import METADATA
 
 Direction = Literal["inbound", "outbound"]
+Place = Literal["inbound", "outbound", "edge"]
+"""Where requests are counted; "edge" is where strangers call, at a gateway."""
+
 Log: TypeAlias = accesslog_pb2.AccessLog
 
 PREFIX = "istio"
@@ -47,8 +50,10 @@ _UPSTREAM = {
 _DOWNSTREAM = {"reporter": "destination", "principal": "%DOWNSTREAM_PEER_URI_SAN%", "service": _SERVICE}
 _HTTP = {"code": "%RESPONSE_CODE%", "grpc": "%GRPC_STATUS_NUMBER%"}
 
-_HTTP_TAGS: dict[Direction, dict[str, str]] = {
+_HTTP_TAGS: dict[Place, dict[str, str]] = {
     "outbound": _UPSTREAM | _LOCAL | _HTTP | {"service": _SERVICE_OR_HOST},
+    # What strangers call is no label (Istio: `disable_host_header_fallback`): they could make any number of series.
+    "edge": _UPSTREAM | _LOCAL | _HTTP | {"service": _SERVICE},
     "inbound": _DOWNSTREAM | _LOCAL | _HTTP | {"peer": f"%DYNAMIC_METADATA({METADATA}:peer)%"},
 }
 _TCP_TAGS: dict[Direction, dict[str, str]] = {
@@ -58,9 +63,9 @@ _TCP_TAGS: dict[Direction, dict[str, str]] = {
 
 
 @cache
-def http(direction: Direction) -> tuple[Log, ...]:
+def http(place: Place) -> tuple[Log, ...]:
     """What every HTTP connection manager counts of each request. CONNECT is none: what is in the tunnel is."""
-    tags = _tags(_HTTP_TAGS[direction])
+    tags = _tags(_HTTP_TAGS[place])
     config = _Config(
         counters=[_counter("requests_total", tags)],
         histograms=[

@@ -14,7 +14,7 @@ from google.protobuf.struct_pb2 import Struct, Value
 
 from core.envoy import ads
 from core.envoy.any import YES, typed
-from core.model.identity import CERTIFICATE, CERTIFICATE_FILE, ROOTS, ROOTS_FILE
+from core.model.identity import CERTIFICATE, CERTIFICATE_FILE, ROOTS, ROOTS_FILE, SYSTEM_ROOTS_FILE
 from core.view.security import (
     Automatic,
     ClientSecurity,
@@ -29,6 +29,7 @@ from core.view.security import (
 _Common: TypeAlias = tls_pb2.CommonTlsContext
 _Validation: TypeAlias = common_pb2.CertificateValidationContext
 _San: TypeAlias = common_pb2.SubjectAltNameMatcher
+_Combined: TypeAlias = tls_pb2.CommonTlsContext.CombinedCertificateValidationContext
 _Secret: TypeAlias = secret_pb2.SdsSecretConfig
 _SanType: TypeAlias = "common_pb2.SubjectAltNameMatcher.SanType"
 _Parameters: TypeAlias = common_pb2.TlsParameters
@@ -42,8 +43,6 @@ MUTUAL = Struct(fields={"tlsMode": Value(string_value="istio")})
 
 NOBODY = "nobody"
 """No certificate names it: SPIFFE IDs are URIs. Without any name, Envoy would trust the whole mesh."""
-
-SYSTEM_ROOTS = "/etc/ssl/certs/ca-certificates.crt"
 
 
 def _file(name: str, path: str) -> _Secret:
@@ -77,11 +76,11 @@ def server(security: ServerSecurity) -> base_pb2.TransportSocket | None:
     match security:
         case NoTls():
             return None
-        case MeshServer(protocols=protocols):
+        case MeshServer(protocols=protocols, trust_domain=domain):
             common = _Common(
                 tls_params=_AT_LEAST_1_2,
                 tls_certificate_sds_secret_configs=[_OWN],
-                validation_context_sds_secret_config=_ROOTS,
+                combined_validation_context=_named([_workload_of(domain)]),
                 alpn_protocols=protocols,
             )
             return _tls(tls_pb2.DownstreamTlsContext(common_tls_context=common, require_client_certificate=YES))
@@ -149,13 +148,23 @@ def _mesh_client(sni: str, identities: Iterable[str], protocols: Sequence[str]) 
     common = _Common(
         tls_params=_UP_TO_1_3,
         tls_certificate_sds_secret_configs=[_OWN],
-        combined_validation_context=_Common.CombinedCertificateValidationContext(
-            default_validation_context=_Validation(match_typed_subject_alt_names=trusted),
-            validation_context_sds_secret_config=_ROOTS,
-        ),
+        combined_validation_context=_named(trusted),
         alpn_protocols=protocols,
     )
     return _tls(tls_pb2.UpstreamTlsContext(common_tls_context=common, sni=sni))
+
+
+def _named(names: Sequence[_San]) -> _Combined:
+    """By the mesh's roots, and one of these."""
+    return _Combined(
+        default_validation_context=_Validation(match_typed_subject_alt_names=names),
+        validation_context_sds_secret_config=_ROOTS,
+    )
+
+
+def _workload_of(trust_domain: str) -> _San:
+    """As Istio; without this whoever has any certificate by one of the roots would be let in."""
+    return _San(san_type=_San.URI, matcher=string_pb2.StringMatcher(prefix=f"spiffe://{trust_domain}/"))
 
 
 def _exactly(kind: _SanType, name: str) -> _San:
@@ -178,7 +187,7 @@ def _originated(security: Originate) -> tls_pb2.UpstreamTlsContext:
 def _server_names(security: Originate) -> _Validation:
     names = security.names or ((security.sni,) if security.sni else ())
     return _Validation(
-        trusted_ca=base_pb2.DataSource(filename=security.roots or SYSTEM_ROOTS),
+        trusted_ca=base_pb2.DataSource(filename=security.roots or SYSTEM_ROOTS_FILE),
         match_typed_subject_alt_names=[_exactly(kind, name) for name in names for kind in _kinds(name)],
     )
 

@@ -50,6 +50,13 @@ def regex(context: Context, pattern: str, at: Origin) -> int:
     return groups
 
 
+def matches_whole(pattern: str, text: str) -> bool:
+    """For what is settled when compiling. The pattern is valid."""
+    import re2
+
+    return re2.fullmatch(pattern, text) is not None
+
+
 _ESCAPE = re.compile(r"\\(.?)", re.DOTALL)
 
 

@@ -37,7 +37,7 @@ def as_proxies_do(call: Call, shown: Shown) -> Connection:
 
 OFFERED = {
     "http": ("istio-http/1.1", "istio"),
-    "grpc": ("istio-h2", "istio"),
+    "grpc": ("istio-h2", "istio", "h2"),
     "tcp": ("istio-peer-exchange", "istio"),
 }
 """By what is inside."""

@@ -16,8 +16,9 @@ proxy listens on, or (capture `redirect`) without knowing: it calls whatever it 
 "gateway": no application of the mesh at all, but somebody outside, who calls a gateway. "inbound": somebody without a
 proxy, who calls a workload's proxy as another proxy would."""
 
-Shown = Literal["nobody", "mesh", "foreign", "expired"]
-"""Whose certificate a caller shows inside TLS: none, one of the mesh that is valid, another authority's, an old one."""
+Shown = Literal["nobody", "mesh", "foreign", "expired", "elsewhere", "nameless"]
+"""Whose certificate a caller shows inside TLS: none, one of the mesh that is valid, another authority's, an old one; or
+one by the mesh's authority, but for another trust domain, or without a SPIFFE ID."""
 
 Pairs = tuple[tuple[str, str], ...]
 

@@ -19,11 +19,13 @@ NO_TLS = NoTls()
 
 
 class MeshServer(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """Mutual TLS inside the mesh: shows the workload's certificate and asks for one by the mesh's roots.
+    """Mutual TLS inside the mesh: shows the workload's certificate and asks for a workload's of `trust_domain`.
 
+    The mesh's roots may have signed other certificates, too: for hosts, or for workloads of another mesh.
     `protocols`: what is agreed on by ALPN, best first.
     """
 
+    trust_domain: str = "cluster.local"
     protocols: tuple[str, ...] = ()
 
 

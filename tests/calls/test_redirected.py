@@ -14,7 +14,8 @@ from platforms.local.addresses import Allocator
 from platforms.local.plan import Plan, plan
 
 FOLDER = Path(__file__).parent
-CASES = [case for case in captured(load(FOLDER)) if case.spec.only is None]
+TABLES = load(FOLDER)
+CASES = [case for case in captured(TABLES) if case.spec.only is None]
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +37,6 @@ def test_a_captured_call_comes_out_as_its_table_expects(case: Case, redirected: 
 @pytest.mark.parametrize("case", [case for case in CASES if case.spec.redirect], ids=lambda case: case.id)
 def test_what_is_said_to_be_otherwise_is(case: Case, redirected: Plan) -> None:
     """What holds without capture does not hold with it; a reason that no longer holds is taken out."""
-    elsewhere = next(each for each in load(FOLDER) if each.key == case.key)
+    elsewhere = next(each for each in TABLES if each.key == case.key)
     verdict = simulated(_still(redirected, rules_of(case, outside=1)), case)
     assert judge.problems(elsewhere.expect, verdict.observed, times=0)

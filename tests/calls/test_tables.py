@@ -11,7 +11,7 @@ from istioctl.testing.judge import copies_real, disagreements, problems, tries
 from istioctl.testing.observed import Observed
 from istioctl.testing.offline import StillMesh
 from istioctl.testing.runner import rules_of
-from istioctl.testing.table import Expect, MirrorSpec, Present, TableError, decode, load
+from istioctl.testing.table import Expect, MirrorSpec, Present, TableError, captured, decode, load
 from platforms.local.plan import Plan
 
 CASES = load(Path(__file__).parent)
@@ -93,6 +93,20 @@ def test_one_case_for_each_way_in() -> None:
     """`via` may be a list."""
     found = decode(TABLE.format(call="via: [proxy, virtual]", expect="status: 200", more=""), file="t.yaml")
     assert [(case.call.via, case.id) for case in found] == [("proxy", "t/g/c/proxy"), ("virtual", "t/g/c/virtual")]
+
+
+def test_captured_calls_know_of_no_way_in() -> None:
+    """Of several ways one is left; what is otherwise is judged by that; who comes from outside, comes as ever."""
+    otherwise = "redirect: {why: w, expect: {app: b}}"
+    (found,) = captured(
+        decode(TABLE.format(call="via: [proxy, virtual]", expect="app: a", more=otherwise), file="t.yaml")
+    )
+    assert (found.call.via, found.id, found.expect) == ("captured", "t/g/c", Expect(app="b"))
+    (found,) = captured(decode(TABLE.format(call="via: inbound", expect="app: a", more=""), file="t.yaml"))
+    assert (found.call.via, found.expect) == ("inbound", Expect(app="a"))
+    assert not captured(
+        decode(TABLE.format(call="via: tunnel", expect="app: a", more="redirect: {why: w}"), file="t.yaml")
+    )
 
 
 SEEN = Observed(

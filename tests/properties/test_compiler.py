@@ -39,6 +39,7 @@ from core.model.change import (
     WorkloadPut,
 )
 from core.model.config import ConfigKey, Document
+from core.model.identity import SpiffeId
 from core.model.labels import Labels
 from core.model.protocol import Protocol
 from core.model.secret import SecretKey
@@ -56,6 +57,7 @@ from core.model.workload import AppPort, Capture, EntryPort, Explicit, Redirecte
 from istioctl.testing.certificates import made
 
 GROUP = "networking.istio.io"
+SECURITY = "security.istio.io"
 SUFFIX = ".svc.cluster.local"
 SPACES = ("n1", "n2")
 EXTERNAL = ("www.example.com", "api.example.com")
@@ -65,6 +67,7 @@ SERVICES = [
 ]
 WORKLOADS = [WorkloadKey("n1", "w1"), WorkloadKey("n1", "w2"), WorkloadKey("n2", "w3")]
 NUMBERS = (80, 8080, 9000)
+IDENTITIES = [SpiffeId.of(domain, namespace="n1", service_account="x") for domain in ("cluster.local", "corp.example")]
 PROTOCOLS = [*Protocol]
 
 
@@ -108,7 +111,8 @@ def instance(draw: st.DrawFn) -> Change:
         Instance(
             key=InstanceKey(owner, name),
             address=draw(st.sampled_from(["10.0.0.1", "10.0.0.2"])),
-            ports=tuple((f"p{number}", draw(st.sampled_from([number, 7000]))) for number in ports),
+            ports=tuple((f"p{number}", draw(st.sampled_from([number, number, 7000, 15006]))) for number in ports),
+            identity=draw(st.sampled_from([None, *IDENTITIES])),
             labels=draw(labels),
             locality=draw(st.sampled_from([Locality(), Locality("r1"), Locality("r2", "z")])),
             weight=draw(st.sampled_from([1, 3])),
@@ -185,7 +189,7 @@ def http_route(draw: st.DrawFn) -> dict[str, object]:
 
 
 def document(kind: str, space: str, name: str, spec: Mapping[str, object], when: float) -> Change:
-    key = ConfigKey(GROUP, kind, space, name)
+    key = ConfigKey(SECURITY if kind == "PeerAuthentication" else GROUP, kind, space, name)
     return ConfigPut(Document(key=key, spec=msgspec.json.encode(spec), created=when))
 
 
@@ -211,6 +215,10 @@ policies = st.sampled_from(
         {"loadBalancer": {"simple": "PASSTHROUGH"}},
         {"loadBalancer": {"consistentHash": {"httpHeaderName": "x-user"}}},
         {"connectionPool": {"tcp": {"maxConnections": 7}}},
+        {"tls": {"mode": "DISABLE"}},
+        {"tls": {"mode": "ISTIO_MUTUAL"}},
+        {"tls": {"mode": "SIMPLE", "sni": "x.example.com"}},
+        {"portLevelSettings": [{"port": {"number": 8080}, "tls": {"mode": "SIMPLE", "insecureSkipVerify": True}}]},
         {"portLevelSettings": [{"port": {"number": 80}, "outlierDetection": {"consecutive5xxErrors": 2}}]},
     ]
 )
@@ -227,6 +235,20 @@ def destination_rule(draw: st.DrawFn) -> Change:
         "exportTo": draw(exports),
     }
     return document("DestinationRule", *draw(names), spec, draw(created))
+
+
+modes = st.sampled_from(["UNSET", "DISABLE", "PERMISSIVE", "STRICT"]).map(lambda mode: {"mode": mode})
+
+
+@st.composite
+def peer_authentication(draw: st.DrawFn) -> Change:
+    """For everybody or some, with ports that are declared, that nobody declares, and the proxy's own."""
+    spec: dict[str, object] = {"mtls": draw(modes)}
+    if draw(st.booleans()):
+        spec["selector"] = {"matchLabels": {"app": draw(st.sampled_from(["1", "2"]))}}
+        ports = st.sampled_from(["80", "7000", "7777", "15001", "15006"])
+        spec["portLevelMtls"] = draw(st.dictionaries(ports, modes, min_size=1, max_size=3))
+    return document("PeerAuthentication", *draw(names), spec, draw(created))
 
 
 @st.composite
@@ -250,7 +272,9 @@ def service_entry(draw: st.DrawFn) -> Change:
     return document("ServiceEntry", *draw(names), spec, draw(created))
 
 
-gateway_hosts = st.sampled_from(["*", *EXTERNAL, "*.example.com", "n1/*.com", "./alias.example.com", "10.0.0.1"])
+gateway_hosts = st.sampled_from(
+    ["*", *EXTERNAL, "WWW.example.com", "*.example.com", "*.Example.com", "n1/*.com", "./alias.example.com", "10.0.0.1"]
+)
 
 
 @st.composite
@@ -285,6 +309,8 @@ mesh_config = st.sampled_from(
         {"outboundTrafficPolicy": {"mode": "REGISTRY_ONLY"}},
         {"connectTimeout": "3s", "accessLogFile": "/dev/stdout"},
         {"domainSuffix": "corp.example"},
+        {"trustDomain": "corp.example"},
+        {"enableAutoMtls": False},
     ]
 ).map(lambda spec: ConfigPut(Document(key=meshconfig.KEY, version="v1alpha1", spec=msgspec.json.encode(spec))))
 
@@ -313,6 +339,7 @@ Step = Change | Gone | Attach | Settle
 steps = st.one_of(
     service(), service(), instance(), instance(), workload(), virtual_service(), virtual_service(),
     destination_rule(), service_entry(), service_entry(), gateway(), gateway(), secret(),
+    peer_authentication(), peer_authentication(),
     mesh_config, st.builds(Gone, st.integers(0, 50)), st.builds(Gone, st.integers(0, 50)),
     st.builds(Attach, st.sampled_from(WORKLOADS)), st.just(Settle()),
 )  # fmt: skip

@@ -64,7 +64,7 @@ def network_filter(
 ) -> listener_pb2.Filter:
     manager = _Manager(
         stat_prefix=chain.stat_prefix,
-        access_log=(*logs(log), *telemetry.http(direction)),
+        access_log=(*logs(log), *telemetry.http("edge" if chain.edge else direction)),
         http_filters=(peer_metadata.exchange(direction, security), *_filters(chain)),
     )
     manager.MergeFrom(_SAME_FOR_ALL)

@@ -134,7 +134,7 @@ def _tcp(context: Context, spec: ServiceEntrySpec, ports: tuple[DeclaredPort, ..
             message = f"what arrives at port {port.number} does not say for which of the hosts it is"
             tell(at, message, fix="write one document for each host, or declare HTTP or TLS")
         if port.protocol is not Protocol.AUTO and not spec.addresses:
-            message = f"port {port.number} is reached only through CONNECT, for the document has no addresses"
+            message = f"without addresses, connections for port {port.number} are told by nothing but that number"
             context.warn(at, message, fix="give the document an address of its own", code=ADDRESS_WANTED)
 
 

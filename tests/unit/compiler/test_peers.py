@@ -3,12 +3,12 @@
 import msgspec
 import pytest
 
-from core.compiler.chains import declared, undeclared
+from core.compiler.chains import Terms, declared, undeclared
 from core.compiler.inbound import inbound_listeners, inbound_upstreams
 from core.compiler.peers import peers
 from core.compiler.upstreams import load_assignments, upstreams
 from core.ir.security import MutualTls
-from core.manager.testing.facts import Plane, document, documents, instance, service, service_key, workload
+from core.manager.testing.facts import Fact, Plane, document, documents, instance, service, service_key, workload
 from core.model.change import InstanceGone
 from core.model.config import Document
 from core.model.labels import NO_LABELS, Labels
@@ -116,7 +116,7 @@ def test_what_is_inside_is_told_by_alpn() -> None:
         offered[name] = security.mesh.protocols
     assert offered == {
         "http": ("istio-http/1.1", "istio"),
-        "grpc": ("istio-h2", "istio"),
+        "grpc": ("istio-h2", "istio", "h2"),
         "tcp": ("istio-peer-exchange", "istio"),
         "auto": ("istio-http/1.1", "istio-h2", "istio"),
     }
@@ -163,7 +163,7 @@ def test_a_mesh_may_do_without_mutual_tls() -> None:
 def test_chains_are_as_istio_has_them(protocol: Protocol, counts: dict[MutualTls, tuple[int, int]]) -> None:
     """So many with mutual TLS, and so many without; HTTP is never served where HTTP is not spoken."""
     for said, wanted in counts.items():
-        chains = declared(8080, Port("p", 80, protocol), said)
+        chains = declared(8080, Port("p", 80, protocol), Terms(said))
         secured = [isinstance(chain.security, MeshServer) for chain in chains]
         assert (sum(secured), len(secured) - sum(secured)) == wanted
         assert len({chain.match for chain in chains}) == len(chains)
@@ -173,7 +173,7 @@ def test_chains_are_as_istio_has_them(protocol: Protocol, counts: dict[MutualTls
 
 def test_ports_that_nobody_declared_are_as_undeclared_ones() -> None:
     """They lead to wherever the connection was meant to go."""
-    assert {chain.name for chain in undeclared("STRICT")} == {
+    assert {chain.name for chain in undeclared(Terms("STRICT"))} == {
         "virtualInbound-catchall-http",
         "virtualInbound-catchall-tcp",
     }
@@ -182,7 +182,7 @@ def test_ports_that_nobody_declared_are_as_undeclared_ones() -> None:
 # -- capture redirect --------------------------------------------------------------------------------------------------
 
 
-def captured(*facts: Document, capture: Redirected | None = None) -> Plane:
+def captured(*facts: Fact, capture: Redirected | None = None) -> Plane:
     one = msgspec.structs.replace(workload("w", labels={"app": "a"}), capture=capture or Redirected())
     there = instance("s", "127.16.0.1", workload="w", account="a", labels={"app": "a"})
     return Plane(service("s", "80/http"), there, one, *facts)
@@ -199,6 +199,20 @@ def test_one_listener_has_the_chains_of_all_ports() -> None:
     for chain in listener.chains:
         by_port[chain.match.port] = by_port.get(chain.match.port, 0) + 1
     assert (listener.name, listener.original, by_port) == ("virtualInbound", True, {15006: 1, 80: 1, 7777: 2, 0: 2})
+
+
+@pytest.mark.parametrize("mode", ["DISABLE", "PERMISSIVE", "STRICT"])
+def test_the_proxys_own_port_leads_nowhere_whatever_anybody_declares(mode: MutualTls) -> None:
+    """A rule or a service may name it. Envoy refuses two chains with one match, and the whole listener with them."""
+    plane = captured(
+        service("t", "15006/tcp"),
+        instance("t", "127.16.0.1", workload="w", account="a", labels={"app": "a"}),
+        rule(f"{{selector: {{matchLabels: {{app: a}}}}, portLevelMtls: {{'15006': {{mode: {mode}}}}}}}", name="b"),
+    )
+    (listener,) = inbound_listeners(plane.world.inputs, workload("w").key)
+    (own,) = [chain.name for chain in listener.chains if chain.match.port == 15006]
+    assert own == "virtualInbound-blackhole"
+    assert len({chain.match for chain in listener.chains}) == len(listener.chains)
 
 
 def test_the_application_is_called_from_an_address_that_rules_let_pass() -> None:

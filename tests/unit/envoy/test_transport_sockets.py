@@ -130,7 +130,10 @@ def test_tls_without_verification_verifies_nothing() -> None:
 def test_a_server_of_the_mesh_wants_a_certificate() -> None:
     found = downstream_tls(MeshServer(protocols=("h2", "http/1.1")))
     assert found.require_client_certificate.value
-    assert found.common_tls_context.validation_context_sds_secret_config.name == "ROOTCA"
+    wanted = found.common_tls_context.combined_validation_context
+    assert wanted.validation_context_sds_secret_config.name == "ROOTCA"
+    (name,) = wanted.default_validation_context.match_typed_subject_alt_names
+    assert name.matcher.prefix == "spiffe://cluster.local/", "the slash ends the trust domain"
     assert list(found.common_tls_context.alpn_protocols) == ["h2", "http/1.1"]
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from core.compiler.chains import declared
+from core.compiler.chains import Terms, declared
 from core.ir.security import MutualTls
 from core.model.protocol import Protocol
 from core.model.service import Port
@@ -49,7 +49,9 @@ def test_the_first_protocol_that_anybody_knows_decides() -> None:
 @pytest.mark.parametrize("protocol", [Protocol.TCP, Protocol.AUTO])
 def test_tls_of_the_applications_own_is_passed_on(protocol: Protocol, mode: MutualTls) -> None:
     """Bytes are bytes, and nobody looks into them."""
-    found = chain_for(declared(443, Port("p", 443, protocol), mode), Connection(transport="tls", protocols=("h2",)))
+    found = chain_for(
+        declared(443, Port("p", 443, protocol), Terms(mode)), Connection(transport="tls", protocols=("h2",))
+    )
     assert found is not None
     assert (found.security, isinstance(found.serve, TcpChain)) == (NO_TLS, True)
 
@@ -57,7 +59,7 @@ def test_tls_of_the_applications_own_is_passed_on(protocol: Protocol, mode: Mutu
 def test_what_proxies_say_is_inside_leads_to_who_serves_it() -> None:
     """On a port that declares nothing, under every mode with mutual TLS."""
     for mode in ("PERMISSIVE", "STRICT"):
-        chains = declared(80, Port("p", 80, Protocol.AUTO), mode)
+        chains = declared(80, Port("p", 80, Protocol.AUTO), Terms(mode))
         for inside, offered in OFFERED.items():
             found = chain_for(chains, Connection(transport="tls", protocols=offered))
             assert found is not None
