@@ -34,7 +34,9 @@ class Entry(NamedTuple):
 COMMANDS: tuple[Entry, ...] = (
     Entry("Run a mesh", "demo", "Run a real mesh with traffic on it, until Ctrl-C"),
     Entry("Run a mesh", "up", "Run the mesh that MESH_FILE describes, until Ctrl-C"),
+    Entry("Run a mesh", "enter", "Run a command where a workload runs, as it would"),
     Entry("Run a mesh", "token", "Make a join token"),
+    Entry("Run a mesh", "kubeconfig", "Print the path of the running mesh's kubeconfig"),
     Entry("Write rules", "apply", "Create or change objects from files"),
     Entry("Write rules", "get", "Show objects"),
     Entry("Write rules", "delete", "Remove objects"),

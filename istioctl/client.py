@@ -152,5 +152,8 @@ def _unreachable(path: Path, error: Exception) -> MeshError:
         case PermissionError():
             return Denied(f"{path} belongs to another user", fix="run istioctl as the user who started the mesh")
         case TimeoutError():
-            return Unavailable(f"the Manager at {path} did not answer in time", fix="try again, or restart it")
+            return Unavailable(
+                f"the Manager at {path} did not answer in time",
+                fix=f"try again; then: pkill -KILL -f '[c]ore.manager .*{path.parent}', and istioctl up starts it anew",
+            )
     return Unavailable(f"the Manager at {path} broke off: {error}", fix="look at what istioctl up printed")

@@ -25,6 +25,7 @@ from proxy.drain import drain
 from proxy.envoy_process import Died, Envoy, Files, Ready, Started, Turn, command, remove
 from proxy.events import Log
 from proxy.health import Admin
+from proxy.identity import system_roots
 from proxy.identity.authority import Authority, Remote
 from proxy.identity.rotation import Rotation
 from proxy.identity.secrets import Secrets, write_private
@@ -209,11 +210,14 @@ class Agent:
         remove((*self._files.volatile(), *self._files.logs()))
         write_private(self._files.bootstrap, encode(self._bootstrap()))
         self._files.log.touch(mode=0o600)
+        if system_roots.show(self._files.system_roots) is None:
+            self._log("agent.no_system_roots")
         try:
             yield
         finally:
             remove((*self._files.volatile(), *(() if self._settings.keep_logs else self._files.logs())))
             self._secrets.remove()
+            system_roots.hide(self._files.system_roots)
             with contextlib.suppress(OSError):
                 self._files.directory.rmdir()
 

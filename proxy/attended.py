@@ -10,6 +10,7 @@ from core.errors import MeshError
 from proxy.agent import Agent, Host
 from proxy.lifeline import lifeline
 from proxy.machine import first, stop_signal
+from proxy.proxyless import agent_for
 from proxy.reports import Assignment
 from proxy.state import Phase, State
 
@@ -19,6 +20,7 @@ REPEAT = 5.0
 _TOLD = {
     "certificate.missing": "waiting for a certificate: {reason} {fix}",
     "certificate.renewal_failed": "no new certificate: {reason} {fix} The old one serves on.",
+    "certificate.restored": "the files of the certificate had been changed; they are restored",
     "certificate.expired": "the certificate has expired: {reason} {fix}",
     "envoy.ready": "ready",
     "envoy.exited": "Envoy ended ({how}). Starting it again. {reason} {fix}",
@@ -58,7 +60,7 @@ async def run(work: Assignment) -> int:
     around = Surroundings()
     with lifeline() as line:
         host = Host(envoy=work.envoy, lifeline=line, log=around.event, pace=work.pace)
-        agent = Agent(work.workload, mesh=work.mesh, settings=work.settings, host=host, command=work.command)
+        agent = agent_for(work, host)
         stop = stop_signal(agent)
         for number in FORWARDED:
             asyncio.get_running_loop().add_signal_handler(number, around.forward, number)

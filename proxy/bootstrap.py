@@ -13,7 +13,7 @@ import msgspec
 from core.model.identity import CERTIFICATE, CERTIFICATE_FILE, ROOTS, ROOTS_FILE, SpiffeId
 from core.model.mesh import Mesh
 from core.model.peer import CLUSTER, Peer, workload_name
-from core.model.workload import Explicit, Redirected, Workload, node_id
+from core.model.workload import Explicit, Proxyless, Redirected, Workload, node_id
 
 Json = dict[str, object]
 
@@ -41,6 +41,9 @@ STATS_SUFFIXES = (
 """Istio's inclusion list (bootstrap/config.go), what tells of certificates, and the few per-cluster figures that tools
 show. Everything Envoy could count is left out: it doubles the CPU and adds a quarter to the memory of a proxy with a
 thousand clusters."""
+
+FLUSH = "1s"
+"""How often histograms are merged, so that quantiles are not older than counters; 5 s if left alone."""
 
 EVICTION = "1800s"
 """How long a series of Istio's metrics may stand still before it is forgotten: workloads and codes come and go, and a
@@ -85,25 +88,33 @@ def bootstrap(
         "dynamic_resources": _dynamic(transport),
         "static_resources": {"clusters": [_xds_cluster(xds)]},
         "stats_config": _stats(mesh),
+        "stats_flush_interval": FLUSH,
         "stats_eviction_interval": EVICTION,
         "layered_runtime": _runtime(),
         "overload_manager": _overload(),
         "bootstrap_extensions": [_internal_listener()],
+        "typed_dns_resolver_config": _resolver(workload),
         **_marking(workload),
-        **_resolving(workload),
     }
 
 
-def _resolving(workload: Workload) -> Json:
-    """Whom to ask for addresses: the machine's resolver may lead back into this very proxy."""
+def _resolver(workload: Workload) -> Json:
+    """Whom to ask for addresses, and for how long; the machine's own resolver may lead back into this very proxy.
+
+    A proxy that starts waits for the first answer to every name (and one that runs keeps an old cluster until then).
+    Left alone, Envoy gives up a name whose server keeps silent only after more than 45 seconds; so it takes 5.
+    """
+    kind = "envoy.extensions.network.dns_resolver.cares.v3.CaresDnsResolverConfig"
+    config = _typed(kind, {"query_timeout_seconds": 1, "query_tries": 2, **_resolvers(workload)})
+    return {"name": "envoy.network.dns_resolver.cares", "typed_config": config}
+
+
+def _resolvers(workload: Workload) -> Json:
     capture = workload.capture
     if not isinstance(capture, Redirected) or not capture.resolver:
         return {}
     address, _, port = capture.resolver.rpartition(":")
-    where: Json = {"socket_address": {"address": address, "port_value": int(port)}}
-    kind = "type.googleapis.com/envoy.extensions.network.dns_resolver.cares.v3.CaresDnsResolverConfig"
-    config: Json = {"@type": kind, "resolvers": [where]}
-    return {"typed_dns_resolver_config": {"name": "envoy.network.dns_resolver.cares", "typed_config": config}}
+    return {"resolvers": [{"socket_address": {"address": address, "port_value": int(port)}}]}
 
 
 def _marking(workload: Workload) -> Json:
@@ -163,6 +174,8 @@ def _interception(workload: Workload) -> str:
             return "NONE"
         case Redirected(transparent=transparent):
             return "TPROXY" if transparent else "REDIRECT"
+        case Proxyless():
+            raise ValueError(f"{workload.key} has no Envoy")
         case _:
             assert_never(workload.capture)
 

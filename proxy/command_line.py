@@ -40,6 +40,11 @@ def app() -> None:
 @click.option("--address", envvar="ISTIO_AGENT_ADDRESS", show_envvar=True, required=True, help="Where others call it.")
 @click.option("--port", "ports", multiple=True, metavar="PORT[:APP_PORT]", help="Where APP answers. Repeatable.")
 @click.option("--app-address", default="127.0.0.1", show_default=True, help="Where APP listens.")
+@click.option("--capture", type=click.Choice(["none", "redirect"]), default="none", show_default=True,
+              help="redirect: the kernel leads traffic to Envoy, by rules of `istio-agent capture apply`.")  # fmt: skip
+@click.option(
+    "--proxy-mark", type=int, default=0, metavar="MARK", help="By which those rules know Envoy. [default: by its user]"
+)
 @click.option("--http-proxy-port", default=15007, show_default=True, help="Where APP finds Envoy for its own calls.")
 @click.option("--label", "labels", multiple=True, metavar="KEY=VALUE", help="Repeatable.")
 @click.option("--state-dir", envvar="ISTIO_STATE_DIR", show_envvar=True, help="Of a Manager on this machine.")
@@ -50,6 +55,7 @@ def app() -> None:
 @click.option("--trust-domain", default="cluster.local", show_default=True)
 @click.option("--directory", metavar="PATH", help="The agent's own. [default: below the state directory]")
 @click.option("--hold/--no-hold", default=True, show_default=True, help="Start APP only once Envoy is ready.")
+@click.option("--proxyless", is_flag=True, help="No Envoy: APP speaks gRPC and asks the Manager itself.")
 @click.option("--drain", default=5.0, show_default=True, metavar="SECONDS", help="For calls in flight, at SIGTERM.")
 @click.option("--ready-port", type=int, help="0: none. [default: 15021, unless taken]")
 @click.option("--metrics-port", type=int, help="0: none. [default: 15020, unless taken]")
@@ -59,6 +65,21 @@ def app() -> None:
 def run(**options: object) -> int:
     work = assignment(msgspec.convert({k: v for k, v in options.items() if v is not None}, Wishes))
     return asyncio.run(attended.run(work))
+
+
+_CAPTURE_HELP = """Print, apply or take out the kernel's rules that lead traffic to an Envoy.
+
+For the network of a container or machine of its own, as root there (an init container, `ip netns exec`). Options are
+named as those of istio-iptables; istio-agent capture --help lists them. docs/reference/capture.md has the details.
+"""
+
+
+@app.command(help=_CAPTURE_HELP, add_help_option=False, context_settings={"ignore_unknown_options": True})
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def capture(arguments: tuple[str, ...]) -> int:
+    from proxy.capture.__main__ import main as rules
+
+    return rules(arguments)
 
 
 def main() -> int:

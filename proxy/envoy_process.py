@@ -11,6 +11,7 @@ from pathlib import Path
 
 import msgspec
 
+from core.model.identity import SYSTEM_ROOTS_FILE
 from proxy import ports
 from proxy.events import Log
 from proxy.health import Admin
@@ -52,6 +53,10 @@ class Files(msgspec.Struct, frozen=True):
     def assignment(self) -> Path:
         """What an agent that is a process of its own reads when it starts, and removes: there may be secrets in it."""
         return self.directory / "agent.json"
+
+    @property
+    def system_roots(self) -> Path:
+        return self.directory / SYSTEM_ROOTS_FILE
 
     @property
     def log(self) -> Path:
@@ -227,7 +232,8 @@ class Envoy:
         address = bind_failure(reason)
         if address is not None:
             reason, fix = await asyncio.to_thread(ports.taken, *address)
-        self._hear(Died(self._ready, reason or str(exit), fix))
+        how = f"{exit}: {reason}" if reason and exit.status < 0 else reason or str(exit)
+        self._hear(Died(self._ready, how, fix))
         return {"reason": reason, "fix": fix}
 
     async def _announce(self) -> None:

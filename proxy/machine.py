@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 
 from core.errors import MeshError
 from proxy.agent import Agent, Host
+from proxy.proxyless import agent_for
 from proxy.reports import Assignment, Became, Failed, Happened, Report, Said, assignment, encode
 
 Send = Callable[[Report], None]
@@ -34,7 +35,7 @@ async def run(work: Assignment, *, send: Send) -> int:
         output=lambda name, line, /: send(Said(line)),
         pace=work.pace,
     )
-    agent = Agent(work.workload, mesh=work.mesh, settings=work.settings, host=host, command=work.command)
+    agent = agent_for(work, host)
     stop = stop_signal(agent)
     try:
         async with agent, asyncio.TaskGroup() as group:

@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
@@ -11,7 +12,7 @@ from core.model.identity import SpiffeId
 from core.model.labels import Labels
 from core.model.mesh import Mesh
 from core.model.service import WorkloadKey
-from core.model.workload import AppPort, Explicit, Workload
+from core.model.workload import AppPort, Capture, Explicit, Proxyless, Redirected, Workload
 from proxy import binary
 from proxy.bootstrap import Elsewhere
 from proxy.identity.authority import Local, Remote
@@ -34,6 +35,8 @@ class Wishes(msgspec.Struct, frozen=True, kw_only=True):
     address: str
     ports: tuple[str, ...] = ()
     app_address: str = "127.0.0.1"
+    capture: Literal["none", "redirect"] = "none"
+    proxy_mark: int = 0
     http_proxy_port: int = 15007
     labels: tuple[str, ...] = ()
     state_dir: str = ""
@@ -44,6 +47,7 @@ class Wishes(msgspec.Struct, frozen=True, kw_only=True):
     trust_domain: str = "cluster.local"
     directory: str = ""
     hold: bool = True
+    proxyless: bool = False
     drain: float = 5.0
     ready_port: int | None = None
     metrics_port: int | None = None
@@ -63,7 +67,7 @@ def assignment(wishes: Wishes) -> Assignment:
         workload=workload,
         mesh=Mesh(trust_domain=wishes.trust_domain),
         settings=_settings(wishes),
-        envoy=binary.find(wishes.envoy),
+        envoy=_NO_ENVOY if wishes.proxyless else binary.find(wishes.envoy),
         command=_command(wishes, workload),
         pace=Pace(cap=5.0),
     )
@@ -73,14 +77,39 @@ def _workload(wishes: Wishes) -> Workload:
     pairs = [label.partition("=") for label in wishes.labels]
     if bad := [name for name, equals, _ in pairs if not equals]:
         raise Misconfigured(f"--label {bad[0]} has no value", fix=_HELP)
-    ports = tuple(_port(text, wishes.app_address) for text in wishes.ports)
     return Workload(
         key=wishes.key,
         address=wishes.address,
         service_account=wishes.service_account,
         labels=Labels.of({name: value for name, _, value in pairs}),
-        capture=Explicit(app_ports=ports, http_proxy_port=wishes.http_proxy_port),
+        capture=_capture(wishes),
     )
+
+
+def _capture(wishes: Wishes) -> Capture:
+    """Where the kernel redirects, rules are there already (`istio-agent capture apply`); the Manager has the ports."""
+    if wishes.proxyless:
+        return _proxyless(_ports(wishes))
+    if wishes.capture == "redirect":
+        return Redirected(mark=wishes.proxy_mark)
+    if wishes.proxy_mark:
+        raise Misconfigured("--proxy-mark is for --capture redirect", fix=_HELP)
+    return Explicit(app_ports=_ports(wishes), http_proxy_port=wishes.http_proxy_port)
+
+
+_NO_ENVOY = binary.Binary(path="", version="", source="nowhere")
+
+
+def _proxyless(ports: tuple[AppPort, ...]) -> Proxyless:
+    """Callers reach the application itself, so its ports are those that others call."""
+    if different := [port for port in ports if port.port != port.target]:
+        text = f"--port {different[0].port}:{different[0].target} has two numbers, and there is no proxy between them"
+        raise Misconfigured(text, fix="Give the one at which APP listens.")
+    return Proxyless(ports=tuple(port.port for port in ports))
+
+
+def _ports(wishes: Wishes) -> tuple[AppPort, ...]:
+    return tuple(_port(text, wishes.app_address) for text in wishes.ports)
 
 
 def _port(text: str, address: str) -> AppPort:
@@ -99,6 +128,7 @@ def _settings(wishes: Wishes) -> AgentSettings:
         directory=str(_directory(wishes)),
         hold_application=wishes.hold,
         restart_application=Restart.NEVER,
+        application_ports=_ports(wishes),
         termination_drain=wishes.drain,
         ready_port=wishes.ready_port,
         metrics_port=wishes.metrics_port,
@@ -147,9 +177,11 @@ def _command(wishes: Wishes, workload: Workload) -> Command | None:
     """The application is told what `istioctl up` tells it, unless somebody knows better."""
     if not wishes.command:
         return None
-    proxy = f"http://{workload.address}:{wishes.http_proxy_port}"
-    told = {"http_proxy": proxy, "HTTP_PROXY": proxy, "APP_IP": wishes.app_address}
-    if isinstance(workload.capture, Explicit) and workload.capture.app_ports:
-        told["PORT"] = str(workload.capture.app_ports[0].target)
+    told = {"APP_IP": wishes.address if wishes.proxyless else wishes.app_address}
+    if isinstance(workload.capture, Explicit):
+        proxy = f"http://{workload.address}:{wishes.http_proxy_port}"
+        told |= {"http_proxy": proxy, "HTTP_PROXY": proxy}
+    if ports := _ports(wishes):
+        told["PORT"] = str(ports[0].target)
     environment = {name: value for name, value in told.items() if name not in os.environ}
     return Command(argv=wishes.command, environment=environment, attached=True)

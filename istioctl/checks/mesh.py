@@ -15,6 +15,7 @@ from core.manager.status import MeshStatus
 from core.model.service import WorkloadKey
 from istioctl.checks.verdict import Verdict, doubtful, failed, good
 from istioctl.client import Api
+from istioctl.entering import agent
 from istioctl.output import age
 from istioctl.sidecars import sidecars
 from proxy.envoy_process import Files
@@ -25,6 +26,9 @@ PATIENCE = 1.0
 
 LATE = 0.25
 """A certificate is replaced at about half of its life; with less than this share left, that did not happen."""
+
+
+SILENT = "its agent does not answer"
 
 
 class Certificate(msgspec.Struct, frozen=True):
@@ -38,7 +42,8 @@ class Certificate(msgspec.Struct, frozen=True):
 class Proxy(msgspec.Struct, frozen=True, kw_only=True):
     """What an Envoy and its agent say. `state` is Envoy's (`LIVE`), "" when it does not answer; `trouble` says why.
 
-    `unready` is what the agent says when it is not ready, "" when it is.
+    `unready` is what the agent says when it is not ready, "" when it is. `log` is the file that Envoy writes to,
+    `agent` the process of one that does not answer.
     """
 
     workload: WorkloadKey
@@ -46,6 +51,8 @@ class Proxy(msgspec.Struct, frozen=True, kw_only=True):
     trouble: str = ""
     unready: str = ""
     certificates: tuple[Certificate, ...] = ()
+    log: str = ""
+    agent: str = ""
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -90,13 +97,23 @@ async def _proxies(state: Path, keys: Iterable[WorkloadKey]) -> tuple[Proxy, ...
 
 
 async def _proxy(state: Path, key: WorkloadKey) -> Proxy:
-    admin = Admin(str(Files(agent_directory(state, key)).admin), timeout=PATIENCE)
+    files = Files(agent_directory(state, key))
+    admin = Admin(str(files.admin), timeout=PATIENCE)
     try:
         condition, answer = await admin.state(), await admin.get("/certs")
     except MeshError as error:
-        return Proxy(workload=key, trouble=str(error))
+        return Proxy(workload=key, trouble=str(error), log=str(files.log))
     unready = await _unready(agent_socket(state, key))
-    return Proxy(workload=key, state=condition, unready=unready, certificates=certificates(answer.body))
+    stuck = await asyncio.to_thread(_process, state, key) if unready == SILENT else ""
+    held = certificates(answer.body)
+    return Proxy(workload=key, state=condition, unready=unready, certificates=held, log=str(files.log), agent=stuck)
+
+
+def _process(state: Path, key: WorkloadKey) -> str:
+    try:
+        return agent(state, key).name
+    except MeshError:
+        return ""
 
 
 async def _unready(socket: Path) -> str:
@@ -105,8 +122,8 @@ async def _unready(socket: Path) -> str:
         return ""
     try:
         answer = await Admin(str(socket), timeout=PATIENCE).get("/healthz/ready")
-    except MeshError as error:
-        return str(error)
+    except MeshError:
+        return SILENT
     return "" if answer.status == 200 else (answer.text.strip() or f"HTTP {answer.status}")
 
 
@@ -208,7 +225,7 @@ def _live(facts: Facts) -> Verdict:
     if not out:
         return good(text)
     why = "; ".join(f"{each.workload}: {each.trouble or each.state}" for each in out[:3])
-    return failed(text, why, fix=f"look into envoy.log of {out[0].workload}, in the state directory below proxies/")
+    return failed(text, why, fix=_log(out[0]))
 
 
 def _ready(facts: Facts) -> Verdict:
@@ -217,7 +234,17 @@ def _ready(facts: Facts) -> Verdict:
     if not out:
         return good(text)
     why = "; ".join(f"{each.workload}: {each.unready}" for each in out[:3])
-    return failed(text, why, fix="look at what the application printed: it has to listen where $APP_IP and $PORT say")
+    fix = "look at what the application printed: it has to listen where $APP_IP and $PORT say"
+    return failed(text, why, fix=_agent(out[0]) if out[0].unready == SILENT else fix)
+
+
+def _log(proxy: Proxy) -> str:
+    return f"see what it says: tail {proxy.log}" if proxy.log else "see what istioctl up printed of it"
+
+
+def _agent(proxy: Proxy) -> str:
+    ending = f"kill -KILL {proxy.agent}" if proxy.agent else "end its process"
+    return f"{ending}: istioctl up starts it again, with its Envoy and application"
 
 
 def _certified(facts: Facts) -> Verdict:

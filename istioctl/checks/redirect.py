@@ -1,6 +1,5 @@
 """Capture `redirect`: network namespaces and rules of the kernel, which not every machine lets its users have."""
 
-import os
 import subprocess
 from collections.abc import Callable
 
@@ -33,13 +32,8 @@ def gather() -> Facts:
     missing = next(filter(None, map(_trouble, (*(_finds(name) for name in NEEDED), available))), None)
     if missing:
         return Facts(missing=missing)
-    refused = _trouble(lambda: require(own_user=_own_user()))
+    refused = _trouble(require)
     return Facts(refused=refused, rules="" if refused else _rule())
-
-
-def _own_user() -> bool:
-    """root needs no user namespace."""
-    return os.geteuid() != 0
 
 
 def _finds(name: str) -> Callable[[], object]:
@@ -61,7 +55,7 @@ def _rule() -> str:
     back_end = available()
     words = _REDIRECT.split() if "iptables" in str(back_end) else [_TABLE]
     try:
-        command = [program("unshare"), "-Urn" if _own_user() else "-n", program(str(back_end)), *words]
+        command = [program("unshare"), "-Urn", program(str(back_end)), *words]
         done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
     except (MeshError, OSError, subprocess.TimeoutExpired) as error:
         return str(error)

@@ -108,7 +108,9 @@ def _short(facts: Facts) -> Verdict:
     if excess <= 0:
         return good(text)
     return doubtful(
-        text, f"with long names of workloads it is up to {excess} bytes too long", fix="give a shorter --state-dir"
+        text,
+        f"with long names of workloads it is up to {excess} bytes too long",
+        fix="give a shorter --state-dir, or set $ISTIO_STATE_DIR",
     )
 
 

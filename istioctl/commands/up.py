@@ -19,9 +19,11 @@ from istioctl.options import Where, state_dir_option
 )
 @click.option("--keep", is_flag=True, help="Keep applied rules in the state directory for the next start.")
 @click.option("--envoy", metavar="PATH", default="", help="The Envoy to run. [env: ISTIO_ENVOY]")
+@click.option("--certificate-lifetime", type=float, hidden=True, help="Seconds; short ones make a fault seen sooner.")
+@click.option("--stream-age", type=float, hidden=True, help="Seconds; the same for streams from the Manager.")
 @state_dir_option
 @click.pass_obj
-def command(where: Where, mesh_file: Path, slot: int | None, capture: str, keep: bool, envoy: str) -> None:
+def command(where: Where, /, mesh_file: Path, capture: str, **asked: object) -> None:
     """Run the mesh that MESH_FILE describes, until Ctrl-C.
 
     Starts a Manager, and for every workload its command and a real Envoy beside it. Editing the file changes the
@@ -35,17 +37,13 @@ def command(where: Where, mesh_file: Path, slot: int | None, capture: str, keep:
     """
     import asyncio
 
+    import msgspec
+
     from istioctl.local.capture import chosen
     from istioctl.local.run import Options, up
     from istioctl.local.talk import Talk
 
     talk = Talk()
-    options = Options(
-        mesh_file=mesh_file,
-        state=where.state_dir.absolute(),
-        slot=slot,
-        keep=keep,
-        envoy=envoy,
-        capture=chosen(capture, talk),
-    )
-    asyncio.run(up(options, talk))
+    given = {name: value for name, value in asked.items() if value is not None}
+    told = {"mesh_file": mesh_file, "state": where.state_dir.absolute(), "capture": chosen(capture, talk)}
+    asyncio.run(up(msgspec.convert({**given, **told}, Options), talk))

@@ -12,9 +12,9 @@ import msgspec
 from core.model.identity import SpiffeId
 from core.model.service import WorkloadKey
 from core.model.workload import Redirected
+from istioctl.calling import istioctl_for
 from istioctl.demo.entrance import Entrance, call
 from istioctl.demo.settings import Settings
-from istioctl.local.announce import istioctl_for
 from platforms.local.plan import Plan
 from platforms.local.plan_gateway import DOOR
 from platforms.local.settings import CaptureMode
@@ -76,9 +76,14 @@ LOOK = 1.0
 """Seconds for one look at the page while it is waited for; also how long Ctrl-C may have to wait for that."""
 
 
-async def served(stage: Stage, *, tell: Callable[[str], None]) -> None:
-    """Returns when the page is whole; says what it waits for, as that changes. No time limit."""
+async def served(stage: Stage, *, tell: Callable[[str], None]) -> dict[str, float]:
+    """Returns when the page is whole; says what it waits for, as that changes. No time limit.
+
+    What it waited for, with the seconds that each took.
+    """
     said, pause, worried = "", 0.02, time.monotonic() + LONG
+    waited: dict[str, float] = {}
+    began = time.monotonic()
     while missing := await asyncio.to_thread(_missing, stage.entrance):
         if time.monotonic() > worried:
             tell(f"{'demo':<28} this takes long; what is wrong, this may tell: {istioctl_for(stage.state)} check")
@@ -88,6 +93,9 @@ async def served(stage: Stage, *, tell: Callable[[str], None]) -> None:
             said = missing
         await asyncio.sleep(pause)
         pause = min(pause * 1.5, 0.25)
+        began, last = time.monotonic(), began
+        waited[missing] = waited.get(missing, 0.0) + began - last
+    return waited
 
 
 def _missing(entrance: Entrance) -> str:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import msgspec
 
+from istioctl.calling import istioctl_for
 from istioctl.demo.settings import RULES
 from istioctl.demo.traffic import NOBODY, Row
-from istioctl.local.announce import istioctl_for
 
 HEADERS = ("SERVICE", "VERSION", "REQUESTS/S", "SUCCESS", "P50", "P99", "MTLS")
 

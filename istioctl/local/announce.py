@@ -1,10 +1,6 @@
 """Tells when a mesh is ready, where its workloads are and what one can do next; after an edit, only what is new."""
 
 import asyncio
-import os
-import shlex
-import shutil
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import assert_never
@@ -12,12 +8,13 @@ from typing import assert_never
 from core.errors import MeshError
 from core.model.protocol import Protocol
 from core.model.service import Service, WorkloadKey
-from core.model.workload import Explicit, Redirected, Workload
+from core.model.workload import Explicit, Proxyless, Redirected, Workload
+from istioctl.calling import istioctl_for
 from istioctl.local.fleet import Fleet
 from istioctl.local.manager import ManagerProgram
 from istioctl.local.sidecar import Sidecar
 from istioctl.local.talk import Talk, sentence
-from istioctl.options import default_state_dir
+from istioctl.options import DEFAULT_NAMESPACE
 from platforms.local.plan import Application, Plan
 from platforms.local.probe import answers, check
 
@@ -115,14 +112,15 @@ def _scheme(port: int) -> str:
 
 def hints(plan: Plan, state: Path) -> tuple[str, ...]:
     """What to try from a second terminal: a call that goes through a sidecar, and a rule."""
-    call = _call(plan)
+    call = _call(plan, state)
     apply = ("Change where calls go, from a second terminal:", f"  {istioctl_for(state)} apply -f rule.yaml")
     return ("", *call, *apply, "")
 
 
-def _call(plan: Plan) -> tuple[str, ...]:
+def _call(plan: Plan, state: Path) -> tuple[str, ...]:
     """From a pure client if there is one, to the first service that speaks HTTP and is not the caller's own."""
-    sidecars = [each for each in plan.workloads if each.role == "sidecar"]
+    proxied = (each for each in plan.workloads if not isinstance(each.capture, Proxyless))
+    sidecars = [each for each in proxied if each.role == "sidecar"]
     called = {each.workload for each in plan.applications if each.ports}
     clients = [each for each in sidecars if each.key not in called] or sidecars
     if not clients:
@@ -134,17 +132,23 @@ def _call(plan: Plan) -> tuple[str, ...]:
         return ()
     service = others[0]
     url = f"http://{_name(service, client)}{_http_port(service)}/"
-    return (f"Call a service as {client.key.name} does, through its sidecar:", f"  {_curl(client)} {url}")
+    return (f"Call a service as {client.key.name} does, through its sidecar:", f"  {_curl(client, state)} {url}")
 
 
-def _curl(client: Workload) -> str:
+def _curl(client: Workload, state: Path) -> str:
     match client.capture:
         case Explicit(http_proxy_port=port):
             return f"curl -x http://{client.address}:{port}"
+        case Proxyless():
+            return "curl"
         case Redirected():
-            return f"nsenter -t $(pgrep -nf 'proxy - {client.key}$') -U -n -m --preserve-credentials curl"
+            return f"{istioctl_for(state)} enter {client.key.name}{_in(client.key)} -- curl"
         case _:
             assert_never(client.capture)
+
+
+def _in(key: WorkloadKey) -> str:
+    return "" if key.namespace == DEFAULT_NAMESPACE else f" -n {key.namespace}"
 
 
 def _name(service: Service, client: Workload) -> str:
@@ -156,16 +160,6 @@ def _http_port(service: Service) -> str:
     """As it stands in a URL, `:9080`; "" when no port of the service can speak HTTP."""
     ports = (port for port in service.ports if port.protocol.is_http or port.protocol is Protocol.AUTO)
     return next((f":{port.number}" for port in ports), "")
-
-
-def istioctl_for(state: Path) -> str:
-    """The command as it works in a fresh shell: by the path that was used here, with the state directory if need be."""
-    used = sys.argv[0]
-    on_path = shutil.which("istioctl")
-    is_other = os.path.basename(used) == "istioctl" and (on_path is None or not os.path.samefile(on_path, used))
-    is_default = state == default_state_dir() and "ISTIO_STATE_DIR" not in os.environ
-    where = () if is_default else ("--state-dir", str(state))
-    return shlex.join((used if is_other else "istioctl", *where))
 
 
 def _listed(keys: Iterable[WorkloadKey]) -> str:

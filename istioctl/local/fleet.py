@@ -21,7 +21,7 @@ from platforms.local.plan import Application, Launch, Plan
 from proxy.identity.authority import Local
 from proxy.process import Command
 from proxy.reports import Assignment
-from proxy.settings import AgentSettings, Host
+from proxy.settings import AgentSettings, Host, Scrape
 
 _AGAIN = 1.0
 """Seconds until an agent that could not run is tried again."""
@@ -106,6 +106,7 @@ class Fleet:
             identity=Local(socket=str(ca_socket(root, key))),
             hold_application=True,
             application_ports=_ports(crew.application),
+            metrics=_metrics(crew.application),
             termination_drain=_DRAIN,
         )
         return Assignment(
@@ -210,6 +211,12 @@ def _crews(plan: Plan) -> dict[WorkloadKey, Crew]:
 def _ports(application: Application | None) -> tuple[AppPort, ...]:
     """What only the agent can reach, so that it tells others how it is."""
     return application.ports if application is not None and application.place == "pod" else ()
+
+
+def _metrics(application: Application | None) -> Scrape | None:
+    if application is None or application.metrics is None:
+        return None
+    return Scrape(address=application.metrics.address, port=application.metrics.port, path=application.metrics.path)
 
 
 async def _gone(posts: list[Post]) -> None:

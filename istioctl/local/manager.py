@@ -18,7 +18,7 @@ class ManagerProgram:
 
     def __init__(self, settings: Settings, *, log: Log, lifeline: Lifeline) -> None:
         encoded = msgspec.json.encode(settings, enc_hook=str).decode()
-        self._command = Command(argv=(sys.executable, "-m", "core.manager", encoded))
+        self._command = Command(argv=(sys.executable, "-P", "-m", "core.manager", encoded))
         self._log = log
         self._lifeline = lifeline
         self._said: list[str] = []

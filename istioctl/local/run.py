@@ -43,14 +43,16 @@ from proxy.supervise import Pace, Restart, Supervisor
 _PACE = Pace(cap=2.0)
 """A Manager or a proxy that ends is back within 2 s, however often."""
 
+_ELSEWHERE = "--state-dir /tmp/mesh, for example, here and with every other command; or set $ISTIO_STATE_DIR"
+
 _KEPT = "kept"
 """Marks a state directory whose rules outlive the mesh; only a person removes it."""
 
-_FILES = (SOCKET, "config.sqlite", "config.sqlite-wal", "config.sqlite-shm", LEDGER)
+_FILES = (SOCKET, "config.sqlite", "config.sqlite-wal", "config.sqlite-shm", LEDGER, "kubeconfig")
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
-    """`keep`: rules outlive the run. `slot` None: the first free one."""
+    """`keep`: rules outlive the run. `slot` None: the first free one. Times (seconds): None is what is usual."""
 
     mesh_file: Path
     state: Path
@@ -58,6 +60,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     keep: bool = False
     envoy: str = ""
     capture: CaptureMode = "none"
+    certificate_lifetime: float | None = None
+    stream_age: float | None = None
 
 
 Work = Callable[[], Coroutine[None, None, None]]
@@ -111,7 +115,7 @@ def _check_room(described: MeshFile, state: Path) -> None:
         longest = state / "proxies" / xds_socket(state, key).name / "admin.sock"
         if (excess := len(bytes(longest)) - SOCKET_PATH_LIMIT) > 0:
             text = f"the state directory {state} is {excess} bytes too long for the unix socket of {key}"
-            raise Misconfigured(text, fix="give a shorter --state-dir")
+            raise Misconfigured(text, fix=f"give a shorter one: {_ELSEWHERE}")
 
 
 def _workloads(described: MeshFile) -> list[WorkloadKey]:
@@ -155,7 +159,7 @@ def _state(options: Options) -> Iterator[None]:
     except OSError as error:
         reason = error.strerror or str(error)
         raise Misconfigured(
-            f"the state directory {path} cannot be used: {reason}", fix="give another --state-dir"
+            f"the state directory {path} cannot be used: {reason}", fix=f"give another one: {_ELSEWHERE}"
         ) from error
     with _alone(path):
         if options.keep:
@@ -182,14 +186,16 @@ def _alone(path: Path) -> Iterator[None]:
         except BlockingIOError:
             fix = "stop it, or give this one its own --state-dir"
             raise Misconfigured(f"another mesh runs with the state directory {path}", fix=fix) from None
-        yield
-        lock.unlink(missing_ok=True)
-    with contextlib.suppress(OSError):
-        path.rmdir()
+        try:
+            yield
+        finally:
+            lock.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                path.rmdir()
 
 
 def _clear(path: Path) -> None:
-    for name in ("xds", "ca", "identity", "proxies"):
+    for name in ("xds", "ca", "api", "identity", "proxies"):
         shutil.rmtree(path / name, ignore_errors=True)
     for name in _FILES:
         (path / name).unlink(missing_ok=True)
@@ -205,7 +211,9 @@ async def _manager(options: Options, slot: int, talk: Talk, line: Lifeline) -> A
         "slot_held": True,
         "capture": options.capture,
     }
-    settings = ManagerSettings(state=options.state, platform="local", options=local)
+    times = {name: getattr(options, name) for name in ("certificate_lifetime", "stream_age")}
+    given = {name: seconds for name, seconds in times.items() if seconds is not None}
+    settings = ManagerSettings(state=options.state, platform="local", options=local, api_listen="127.0.0.1:0", **given)
     program = ManagerProgram(settings, log=talk.event, lifeline=line)
     supervisor = Supervisor(program, restart=Restart.ALWAYS, log=talk.event, pace=_PACE)
     async with asyncio.TaskGroup() as group:

@@ -99,8 +99,8 @@ class Sidecar:
 
     async def _start(self, within: tuple[str, ...]) -> Process:
         await asyncio.to_thread(self._write)
-        # The name is for who looks at the processes of this machine.
-        argv = (*within, sys.executable, "-m", "proxy", "-", self._name)
+        # -P: a folder called proxy, where somebody happens to be, is not ours. The name is for who looks at processes.
+        argv = (*within, sys.executable, "-P", "-m", "proxy", "-", self._name)
         command = Command(argv=argv, stdin=str(self._files.assignment))
         return await Process.start(command, sink=Lines(self._hear), lifeline=self._host.lifeline)
 

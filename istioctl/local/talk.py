@@ -10,7 +10,9 @@ _TOLD = {
     "agent.exited": "its agent ended ({how}), and Envoy with it. Starting it again.",
     "agent.said": "{line}",
     "agent.port_taken": "{reason} {fix}",
+    "certificate.missing": "has no certificate yet: {reason} {fix}",
     "certificate.renewal_failed": "no new certificate: {reason} {fix} The old one serves on.",
+    "certificate.restored": "the files of its certificate had been changed; they are restored",
     "certificate.expired": "the certificate has expired: {reason} {fix}",
     "envoy.exited": "Envoy ended ({how}). Starting it again. {reason} {fix}",
     "envoy.unstartable": "Envoy cannot start: {reason} {fix}",
@@ -25,6 +27,10 @@ _TOLD = {
 """Events that a person should hear of, and in which words. All others are silent."""
 
 
+BEGINNING = 10.0
+"""Seconds in which a part of the mesh may wait for another without a word about it."""
+
+
 class Talk:
     """Prints events, output of applications, and progress. `clock` gives seconds."""
 
@@ -33,8 +39,9 @@ class Talk:
         self._began = clock()
 
     def event(self, event: str, /, **fields: object) -> None:
+        """Agents are started together with the Manager, and miss it at first: that is no news while all begins."""
         words = _TOLD.get(event)
-        if words is not None:
+        if words is not None and (event != "certificate.missing" or self.elapsed() > BEGINNING):
             name = str(fields.get("workload", event.partition(".")[0]))
             spoken = {key: sentence(str(fields.get(key, ""))) for key in ("reason", "fix")}
             self.line(name, " ".join(words.format_map(_Fields(fields | spoken)).split()))

@@ -98,23 +98,26 @@ class Up:
     """A running `istioctl up`. A context manager: leaving it kills what is left, also after a failed test."""
 
     def __init__(
-        self, mesh_file: Path | None, *, state: Path, arguments: tuple[str, ...] = (), **environment: str
+        self,
+        mesh_file: Path | None,
+        *,
+        state: Path,
+        arguments: tuple[str, ...] = (),
+        within: tuple[str, ...] = (),
+        **environment: str,
     ) -> None:
-        """Without a mesh file, `arguments` begin with the command: another one that runs a mesh."""
+        """Without a mesh file, `arguments` begin with the command: another one that runs a mesh.
+
+        `within`: the words that run it where it is to be, and become it (`unshare …`).
+        """
         self.state = state
         self._mark = uuid.uuid4().hex
         self._lines: list[str] = []
+        run = ("up", str(mesh_file)) if mesh_file else ()
+        # It dies with the tests, however they end.
+        tied = (sys.executable, launch.__file__, str(os.getpid()), "")
         self.process = subprocess.Popen(
-            # It dies with the tests, however they end.
-            [
-                sys.executable,
-                launch.__file__,
-                str(os.getpid()),
-                "",
-                *_istioctl(state),
-                *(("up", str(mesh_file)) if mesh_file else ()),
-                *arguments,
-            ],
+            [*tied, *within, *_istioctl(state), *run, *arguments],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -3,6 +3,7 @@
 import shlex
 from collections.abc import Iterator
 
+from istioctl.calling import called
 from istioctl.options import DEFAULT_NAMESPACE, Where, default_state_dir
 from istioctl.output import as_yaml
 from istioctl.shifting.plan import Shift
@@ -28,7 +29,7 @@ def undo(shift: Shift, where: Where) -> Iterator[str]:
 
 
 def _program(where: Where, target: Target) -> tuple[str, ...]:
-    """With what the user said, so that it works in a fresh shell."""
+    """As it was called, with what the user said: it works where this was typed."""
     state = () if where.state_dir == default_state_dir() else ("--state-dir", str(where.state_dir))
     namespace = () if target.namespace == DEFAULT_NAMESPACE else ("-n", target.namespace)
-    return ("istioctl", *state, *namespace)
+    return (called(), *state, *namespace)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from core.manager.ca.authority import Authority
 from core.manager.ca.testing import identity, issued
-from core.model.identity import SpiffeId
+from core.model.identity import SYSTEM_ROOTS_FILE, SpiffeId
 from proxy.identity.certificate import Certificate, Issued, Key
 from proxy.identity.secrets import Secrets
 
@@ -15,3 +15,4 @@ def certify(folder: Path, *, whose: SpiffeId | None = None, authority: Authority
     chain, key = issued(shown, signer)
     pair = Issued(chain=chain, roots=signer.roots, identity=str(shown), expires=0.0)
     Secrets(folder).write(Certificate(key=Key(key.encode()), issued=pair, since=0.0, renewal=0.0))
+    (folder / SYSTEM_ROOTS_FILE).write_text(signer.roots)

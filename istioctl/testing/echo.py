@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import json
 import socket
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from http import HTTPStatus
 from typing import Literal, TypeAlias
 
@@ -133,9 +133,19 @@ async def echo(
                 await stack.enter_async_context(_grpc_server(app, each))
             else:
                 serve = {"http": app.http, "tcp": app.tcp, "auto": app.auto}[speaks]
-                server = await asyncio.start_server(serve, sock=each, limit=_LIMIT)
+                server = await asyncio.start_server(_quiet(serve), sock=each, limit=_LIMIT)
                 await stack.enter_async_context(_served(server))
         yield
+
+
+def _quiet(serve: Callable[[_Reader, _Writer], Awaitable[None]]) -> Callable[[_Reader, _Writer], Awaitable[None]]:
+    """Python 3.11 prints a traceback for a connection whose task ends as cancelled."""
+
+    async def serving(reader: _Reader, writer: _Writer) -> None:
+        with contextlib.suppress(asyncio.CancelledError):
+            await serve(reader, writer)
+
+    return serving
 
 
 @contextlib.asynccontextmanager

@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from itertools import count
 
 import grpc
@@ -25,14 +25,19 @@ _BYTES = b"\x00load\n"
 
 
 class Lane(msgspec.Struct, frozen=True, kw_only=True):
-    """Calls of one kind, `rate` per second; `fresh`: each on a connection of its own, else all on one that is kept."""
+    """Calls of one kind, `rate` per second; `fresh`: each on a connection of its own, else all on one that is kept.
+
+    `mark` tells lanes apart that are alike otherwise.
+    """
 
     call: Call
     rate: float
     fresh: bool = False
+    mark: str = ""
 
     def __str__(self) -> str:
-        return f"{self.call.protocol} {'fresh' if self.fresh else 'kept'}"
+        words = (self.call.host, self.call.protocol, "fresh" if self.fresh else "kept", self.mark)
+        return " ".join(filter(None, words))
 
 
 class Failure(msgspec.Struct, frozen=True):
@@ -49,6 +54,8 @@ class Tally:
     def __init__(self) -> None:
         self.started = time.monotonic()
         self.done: Counter[str] = Counter()
+        self.answered: Counter[str] = Counter()
+        """By the application that answered."""
         self.failures: list[Failure] = []
 
     @property
@@ -60,6 +67,8 @@ class Tally:
         self.done[str(lane)] += 1
         if what:
             self.failures.append(Failure(round(time.monotonic() - self.started, 3), str(lane), what))
+        elif isinstance(reply, Reply):
+            self.answered[reply.app] += 1
 
     def __str__(self) -> str:
         lines = [f"{lane}: {number}" for lane, number in sorted(self.done.items())]
@@ -80,21 +89,25 @@ def lanes(calls: Sequence[Call], *, rate: float) -> tuple[Lane, ...]:
     return tuple(Lane(call=call, rate=each, fresh=fresh) for call in calls for fresh in (False, True))
 
 
-@contextlib.asynccontextmanager
-async def load(site: Site, driven: Sequence[Lane]) -> AsyncIterator[Tally]:
+def load(site: Site, driven: Sequence[Lane]) -> contextlib.AbstractAsyncContextManager[Tally]:
     """Makes calls while the context is open, and lets those under way end before it closes."""
+    return driving((lane, entrance(site, lane.call)) for lane in driven)
+
+
+@contextlib.asynccontextmanager
+async def driving(driven: Iterable[tuple[Lane, tuple[str, int]]]) -> AsyncIterator[Tally]:
+    """As `load`, where each lane comes with the address and port to connect to."""
     tally, stop = Tally(), asyncio.Event()
     async with asyncio.TaskGroup() as tasks:
-        for lane in driven:
-            tasks.create_task(_drive(site, lane, tally, stop), name=str(lane))
+        for lane, address in driven:
+            tasks.create_task(_drive(lane, address, tally, stop), name=str(lane))
         try:
             yield tally
         finally:
             stop.set()
 
 
-async def _drive(site: Site, lane: Lane, tally: Tally, stop: asyncio.Event) -> None:
-    address = entrance(site, lane.call)
+async def _drive(lane: Lane, address: tuple[str, int], tally: Tally, stop: asyncio.Event) -> None:
     async with contextlib.AsyncExitStack() as stack:
         line = await stack.enter_async_context(_line(lane, address))
         started = time.monotonic()
@@ -146,7 +159,7 @@ class _SocketLine(_Line):
         try:
             line = await self._opened()
             if self._lane.call.protocol == "tcp":
-                return heard(await line.raw(_BYTES))
+                return heard(await _some(line))
             return await line.exchange(request(self._lane.call))
         except BaseException:
             await self.close()
@@ -162,6 +175,14 @@ class _SocketLine(_Line):
     async def close(self) -> None:
         self._line = None
         await self._stack.aclose()
+
+
+async def _some(line: HttpLine) -> bytes:
+    """Raises `ConnectionResetError` where nothing comes: such a line is of no more use."""
+    data = await line.raw(_BYTES)
+    if not data:
+        raise ConnectionResetError("closed without an answer")
+    return data
 
 
 class _GrpcLine(_Line):

@@ -15,6 +15,7 @@ from core.model.workload import AppPort, Workload
 from core.simulate import Call
 from istioctl.local.pods import pods
 from istioctl.testing.ground import Place
+from istioctl.testing.names import names
 from istioctl.testing.wrapping import dialled, through
 from platforms.local.plan import Application, Plan
 from platforms.local.settings import CaptureMode
@@ -24,6 +25,9 @@ from proxy.capture.relay import Streams
 
 STRANGER, _STRANGERS_ADDRESS = "stranger", "198.19.0.1"
 """Somebody in the same network, without a proxy."""
+
+NAMES = {"known.test": "192.0.2.7"}
+"""What the resolver of the host knows: addresses of nobody in the mesh (RFC 5737)."""
 
 _OUTSIDE = 18080
 
@@ -56,7 +60,8 @@ class InPods:
     async def listen_outside(self) -> tuple[int, list[socket.socket]]:
         """What is said to be on 127.0.0.1 is on that of each pod."""
         connections, queries = await self._net.way_out()
-        await self._stack.enter_async_context(resolving(queries))
+        resolver = await self._stack.enter_async_context(names(NAMES))
+        await self._stack.enter_async_context(resolving(queries, resolver=resolver))
         here = [await self._net.listening(name, _OUTSIDE) for name in map(str, self._within)]
         return _OUTSIDE, [connections, *here]
 

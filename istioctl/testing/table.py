@@ -32,7 +32,7 @@ class CallSpec(_Spec, frozen=True):
     """`via` may list several ways in: then the case is made once for each. Port "outside" is that of the server on
     127.0.0.1 that is no part of the mesh. Via "gateway" it comes from outside to the workload `gateway`; with `sni`
     by HTTPS. Via "inbound" somebody without a proxy calls the workload `host`, with `tls` as proxies do: by a
-    certificate of the mesh, of another authority, or one that is over.
+    certificate of the mesh, of another authority, one that is over, for another trust domain, or without a name.
     """
 
     host: str
@@ -46,7 +46,7 @@ class CallSpec(_Spec, frozen=True):
     headers: dict[str, str | tuple[str, ...]] = {}
     gateway: str = "ingress"
     sni: str | None = None
-    tls: Literal["mesh", "foreign", "expired"] | None = None
+    tls: Literal["mesh", "foreign", "expired", "elsewhere", "nameless"] | None = None
 
 
 class Present(_Spec, frozen=True):

@@ -15,7 +15,7 @@ from pathlib import Path
 from core.manager.ca.authority import Authority
 from core.manager.ca.root import make_root
 from core.manager.ca.storage import open_root
-from core.manager.ca.testing import identity, issued
+from core.manager.ca.testing import identity, issued, nameless
 from core.manager.paths import identity_directory
 from core.simulate import Call
 from core.simulate.accept import OFFERED
@@ -50,6 +50,10 @@ def wrapping(authority: Authority, call: Call) -> ssl.SSLContext:
             _show(context, issued(CALLER, Authority(make_root(CALLER.trust_domain, now=time.time()))))
         case "expired":
             _show(context, issued(CALLER, authority.at(lambda: time.time() - _DAYS / 2), lifetime=3600))
+        case "elsewhere":
+            _show(context, issued(identity("caller", trust_domain="elsewhere.example"), authority))
+        case "nameless":
+            _show(context, nameless(authority))
         case _:
             pass
     return context

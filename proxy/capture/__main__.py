@@ -1,4 +1,4 @@
-"""`python -m proxy.capture print|apply|clean`: the rules of capture `redirect`, by hand, for a container or a machine.
+"""`istio-agent capture print|apply|clean`: the rules of capture `redirect`, by hand, for a container or a machine.
 
 For who sets up networks differently than `istioctl up` does. Options are named as those of `istio-iptables`.
 """
@@ -37,7 +37,7 @@ def _do(options: argparse.Namespace) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m proxy.capture", description="The rules of capture `redirect`.")
+    parser = argparse.ArgumentParser(prog="istio-agent capture", description="The rules of capture `redirect`.")
     parser.add_argument("action", choices=("print", "apply", "clean"))
     parser.add_argument("--backend", choices=("nft", "iptables"), help="the first that is installed, if not given")
     parser.add_argument("--istio-inbound-interception-mode", dest="mode", default="REDIRECT", type=str.upper,

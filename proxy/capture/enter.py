@@ -1,4 +1,6 @@
-"""Becomes another program inside a pod: `python enter.py FABRIC USER NETWORK MOUNTS PROGRAM ARGUMENT…`. A script.
+"""Becomes another program inside a pod: `python enter.py PID USER NETWORK MOUNTS PROGRAM ARGUMENT…`. A script.
+
+PID is a process; what follows are its files (below /proc/PID) that stand for the namespaces, USER "-" for one's own.
 
 Like nsenter(1), but the working directory, the environment, and the wish to die with the parent stay as they are (a
 change of user namespace forgets that wish). Imports nothing of ours: it runs isolated, in some 20 ms.
@@ -14,12 +16,12 @@ SET_PDEATHSIG, GET_PDEATHSIG = 1, 2
 """prctl(2)."""
 
 
-def main(fabric: str, user: str, network: str, mounts: str, *program: str) -> None:
+def main(process: str, user: str, network: str, mounts: str, *program: str) -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     environment, directory = original_environment(), os.getcwd()
     wanted, parent = ctypes.c_int(), os.getppid()
     libc.prctl(GET_PDEATHSIG, ctypes.byref(wanted), 0, 0, 0)
-    for namespace in opened(fabric, user, network, mounts):
+    for namespace in opened(process, user, network, mounts):
         if libc.setns(namespace, 0) != 0:
             fail(f"cannot enter the pod: {os.strerror(ctypes.get_errno())}")
     libc.prctl(SET_PDEATHSIG, wanted.value, 0, 0, 0)
@@ -29,11 +31,10 @@ def main(fabric: str, user: str, network: str, mounts: str, *program: str) -> No
     become(program, environment)
 
 
-def opened(fabric: str, user: str, network: str, mounts: str) -> list[int]:
+def opened(process: str, *files: str) -> list[int]:
     """The user namespace first: it gives the rights to enter the others."""
-    paths = [f"ns/{user}"] if user != "-" else []
     try:
-        return [os.open(f"/proc/{fabric}/{path}", os.O_RDONLY) for path in (*paths, f"fd/{network}", f"fd/{mounts}")]
+        return [os.open(f"/proc/{process}/{file}", os.O_RDONLY) for file in files if file != "-"]
     except OSError as error:
         fail(f"the pod is gone: {error.strerror}")
 

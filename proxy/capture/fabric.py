@@ -67,12 +67,12 @@ class Fabric:
         request = Add(name=name, address=address, policy=policy and checked(policy), search=tuple(search))
         answer, _ = await self._ask(request)
         network, mounts = answer.files
-        user = "user" if self._network.own_user else "-"
-        places = (str(self._process), user, str(network), str(mounts))
+        user = "ns/user" if self._network.own_user else "-"
+        places = (str(self._process), user, f"fd/{network}", f"fd/{mounts}")
         return Pod(name=name, address=address, enter=(sys.executable, "-I", "-S", enter.__file__, *places))
 
     async def remove(self, name: str) -> None:
-        """Cuts the pod off. What still runs in it is not ended."""
+        """Cuts the pod off, and closes what is exposed of it. What still runs in it is not ended."""
         if relays := self._relays.pop(name, None):
             await relays.aclose()
         await self._ask(Remove(name))
@@ -188,7 +188,14 @@ async def fabric(network: Network | None = None, *, lifeline: Lifeline | None = 
 async def _start(network: Network, line: socket.socket) -> asyncio.subprocess.Process:
     """A session of its own, so that Ctrl-C does not take the network away from those who are still to stop in order."""
     flags = "-Urnm" if network.own_user else "-nm"
-    program = (sys.executable, "-m", "proxy.capture.inside", str(os.getpid()), msgspec.json.encode(network).decode())
+    program = (
+        sys.executable,
+        "-P",
+        "-m",
+        "proxy.capture.inside",
+        str(os.getpid()),
+        msgspec.json.encode(network).decode(),
+    )
     return await asyncio.create_subprocess_exec(
         apply.program("unshare"), flags, *program, stdin=line.fileno(), stdout=2, start_new_session=True
     )

@@ -16,7 +16,7 @@ from core.errors import MeshError, NotFound
 from proxy.capture import pod, syscalls
 from proxy.capture.apply import program, put, run
 from proxy.capture.relay import Relay, Streams, relayed
-from proxy.capture.rules import Chain, Match, Redirect, Rule, Table
+from proxy.capture.rules import DNS, TCP, UDP, Chain, Match, Redirect, Rule, Table
 from proxy.capture.wire import Add, Answer, Ask, Expose, Listen, Network, Remove, Unbound, WayOut, receive, send
 from proxy.launch import die_with
 
@@ -28,6 +28,7 @@ _AT_ONCE = 8
 class Pod(msgspec.Struct, frozen=True):
     """What keeps a pod alive: its number, and descriptors of its network and mounts."""
 
+    address: str
     number: int
     network: int
     mounts: int
@@ -41,6 +42,8 @@ class Inside:
         self._network = network
         self._group = group
         self._pods: dict[str, Pod] = {}
+        self._doors: dict[str, list[asyncio.Task[None]]] = {}
+        """What is exposed, by the address that it leads to."""
         self._numbers = 0
         self._at_once = asyncio.Semaphore(_AT_ONCE)
 
@@ -81,7 +84,7 @@ class Inside:
                 made = await self._add(add)
                 self._say(Answer(number=ask.number, files=(made.network, made.mounts)))
             case Remove(name):
-                self._remove(name)
+                await self._remove(name)
                 self._say(Answer(number=ask.number))
             case Listen(name, port):
                 with self._listening(name, port) as listening:
@@ -94,8 +97,9 @@ class Inside:
                 with connections, queries:
                     self._say(Answer(number=ask.number), (connections.fileno(), queries.fileno()))
             case Expose() as expose:
+                serving = self._expose(expose, socket.socket(fileno=files[0]))
+                self._doors.setdefault(expose.address, []).append(self._group.create_task(serving))
                 self._say(Answer(number=ask.number))
-                await self._expose(expose, socket.socket(fileno=files[0]))
 
     def _say(self, answer: Answer, files: tuple[int, ...] = ()) -> None:
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
@@ -109,13 +113,18 @@ class Inside:
         async with self._at_once:
             making = pod.begin(request, number, self._network)
             await readable(making.end)
-            made = Pod(number, *pod.finish(making))
+            made = Pod(request.address, number, *pod.finish(making))
         self._pods[request.name] = made
         return made
 
-    def _remove(self, name: str) -> None:
+    async def _remove(self, name: str) -> None:
+        """The doors that led there are closed as well: who comes next may open them anew."""
         gone = self._known(name)
         del self._pods[name]
+        if doors := self._doors.pop(gone.address, []):
+            for door in doors:
+                door.cancel()
+            await asyncio.wait(doors)
         pod.destroy(gone.number)
         os.close(gone.network)
         os.close(gone.mounts)
@@ -134,13 +143,11 @@ class Inside:
             return socket.socket()
 
     def _way_out(self) -> tuple[socket.socket, socket.socket]:
-        """What is routed here and meant for elsewhere is led to one port of ours."""
-        elsewhere = (Match("protocol", "tcp"), Match("in", pod.BRIDGE), Match("destination", self._network.range, True))
-        rule = Rule(elsewhere, Redirect(_WAY_OUT))
-        put(
-            (Table("ip", "nat", (Chain("PREROUTING", (rule,)),)),),
-            self._network.backend,
-        )
+        """What is routed here and meant for elsewhere is led to one port of ours, DNS to another."""
+        elsewhere = (TCP, Match("in", pod.BRIDGE), Match("destination", self._network.range, True))
+        names = Rule((UDP, Match("in", pod.BRIDGE), DNS), Redirect(self._network.resolver_port))
+        led = Chain("PREROUTING", (Rule(elsewhere, Redirect(_WAY_OUT)), names))
+        put((Table("ip", "nat", (led,)),), self._network.backend)
         queries = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         queries.bind((self._network.gateway, self._network.resolver_port))
         return socket.create_server(("0.0.0.0", _WAY_OUT), backlog=1024), queries

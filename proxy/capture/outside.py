@@ -14,6 +14,7 @@ from proxy.capture.relay import Streams
 
 _ORIGINAL_DESTINATION = 80
 """getsockopt(2): SO_ORIGINAL_DST of netfilter."""
+_PORT = 53
 _MOST = 256
 _PATIENCE = 1.5
 """Seconds for an answer; proxies wait for 2."""
@@ -29,10 +30,10 @@ async def connect(client: asyncio.StreamWriter) -> Streams:
 
 
 @contextlib.asynccontextmanager
-async def resolving(queries: socket.socket, *, resolver: str = "") -> AsyncIterator[None]:
-    """Answers what is asked on this socket by asking the host's resolver, for the time of the block."""
+async def resolving(queries: socket.socket, *, resolver: tuple[str, int] | None = None) -> AsyncIterator[None]:
+    """Answers what is asked on this socket by asking the resolver, for the time of the block; None: the host's."""
     queries.setblocking(False)
-    forwarder = _Forwarder(resolver or nameserver())
+    forwarder = _Forwarder(resolver or (nameserver(), _PORT))
     transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(lambda: forwarder, sock=queries)
     forwarder.send = transport.sendto
     try:
@@ -53,7 +54,7 @@ def nameserver(file: Path = Path("/etc/resolv.conf")) -> str:
 class _Forwarder(asyncio.DatagramProtocol):
     """Each query is asked from a port of its own; what nobody answers is refused."""
 
-    def __init__(self, resolver: str) -> None:
+    def __init__(self, resolver: tuple[str, int]) -> None:
         self._resolver = resolver
         self._asking: set[asyncio.Task[None]] = set()
         self.send: Callable[[bytes, tuple[str, int]], None] = lambda *_: None
@@ -96,9 +97,9 @@ class _Reply(asyncio.DatagramProtocol):
             self.found.set_exception(exc)
 
 
-async def _asked(query: bytes, resolver: str) -> bytes:
+async def _asked(query: bytes, resolver: tuple[str, int]) -> bytes:
     loop = asyncio.get_running_loop()
-    transport, reply = await loop.create_datagram_endpoint(_Reply, remote_addr=(resolver, 53))
+    transport, reply = await loop.create_datagram_endpoint(_Reply, remote_addr=resolver)
     try:
         transport.sendto(query)
         return await reply.found

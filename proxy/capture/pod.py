@@ -116,7 +116,7 @@ def _wiring(request: Add, network: Network) -> str:
 def _names(request: Add, network: Network) -> None:
     """Files put over those of the machine, for this pod alone, so that names are asked for by DNS and nowhere else."""
     search = f"search {' '.join(request.search)}\n" if request.search else ""
-    files = {"resolv.conf": f"nameserver {network.nameserver}\n{search}options ndots:5 timeout:2\n"}
+    files = {"resolv.conf": f"nameserver {network.gateway}\n{search}options ndots:5 timeout:2\n"}
     with contextlib.suppress(FileNotFoundError):
         files["nsswitch.conf"] = _only_dns(Path("/etc/nsswitch.conf").read_text())
     syscalls.mount("tmpfs", "/tmp", "tmpfs")

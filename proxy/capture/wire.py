@@ -14,13 +14,12 @@ _MOST_FILES = 4
 class Network(msgspec.Struct, frozen=True, kw_only=True):
     """The one network that all pods are in, `range`. `backend` writes their rules; `own_user`: in a user namespace.
 
-    `gateway` is the fabric's own address, where proxies in pods also ask for names (`resolver_port`).
-    `nameserver` is nobody's: queries are captured on their way.
+    `gateway` is the fabric's own address. What is not captured on its way there is asked for names, and so is
+    `resolver_port`, where proxies ask.
     """
 
     prefix: int = 15
     gateway: str = "198.19.255.254"
-    nameserver: str = "198.19.255.253"
     range: str = "198.18.0.0/15"
     resolver_port: int = 5353
     backend: Backend = "nft"

@@ -5,6 +5,7 @@ Not for when to ask (rotation), nor for keys (request).
 
 import asyncio
 import calendar
+import contextlib
 import ssl
 import time
 from collections.abc import Callable
@@ -15,7 +16,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from core.errors import Denied, MeshError, Misconfigured, Unavailable
-from proxy.identity.certificate import Issued
+from proxy.identity.certificate import END, Issued
 from proxy.web.client import Question, Reply, Streams, exchange
 
 PATH = "/v1/certificate"
@@ -65,6 +66,14 @@ class Authority:
     @property
     def where(self) -> str:
         return self._source.socket if isinstance(self._source, Local) else self._source.url
+
+    def believes(self, roots: str) -> bool:
+        """Whether these (PEM) are among the roots of a Manager elsewhere; of those of one here nothing is known."""
+        if isinstance(self._source, Local):
+            return True
+        with contextlib.suppress(Misconfigured):
+            return _blocks(roots) <= _blocks(_text(self._source.roots, "roots"))
+        return False
 
     async def sign(self, request: bytes, *, lifetime: int) -> Issued:
         """A certificate for the key of `request`, good for `lifetime` seconds or less.
@@ -139,7 +148,12 @@ class Authority:
             raise Unavailable(
                 f"the certificate from {self.where} is over already", fix="Compare the clocks of both machines."
             )
-        return msgspec.structs.replace(issued, life=life)
+        return msgspec.structs.replace(issued, life=self._shorter(life, issued.expires))
+
+    def _shorter(self, life: float, expires: float) -> float:
+        """Envoys look at the clock of their own machine. One by which hardly anything is left is itself wrong."""
+        left = expires - self._clock()
+        return min(life, left) if left > life / 10 else life
 
     def _managers_now(self, reply: Reply) -> float:
         """By the Manager's clock: ours may be a minute off, and must not make a certificate look fresh or stale."""
@@ -165,6 +179,10 @@ def _refused(reply: Reply) -> MeshError:
         said = Failure(error=f"HTTP {reply.status}")
     kind = Unavailable if reply.status >= 500 or reply.status == 404 else Denied
     return kind(f"the Manager issues no certificate: {said.error}", fix=said.fix)
+
+
+def _blocks(pem: str) -> set[str]:
+    return {block.strip() for block in pem.split(END)} - {""}
 
 
 def _text(path: str, what: str) -> str:

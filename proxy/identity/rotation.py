@@ -5,6 +5,7 @@ they go (secrets).
 """
 
 import asyncio
+import contextlib
 import sys
 import time
 from collections.abc import Callable
@@ -25,8 +26,8 @@ LIFETIME = 24 * 3600
 """Seconds to ask for, as Istio's agent does."""
 HALF = 0.45, 0.55
 """Of its life, when the next certificate is asked for. By chance, so that a mesh does not ask all at once."""
-LONGEST_SLEEP = 30.0
-"""Seconds. The loop's clock stands still while a machine sleeps; ours does not."""
+LONGEST_SLEEP = 10.0
+"""Seconds. The loop's clock stands still while a machine sleeps; ours does not. Then the files are looked at, too."""
 SILENCE, REPEAT = 2.0, 5.0
 """Seconds: a Manager that starts at the same time is no news; afterwards, what is missing is told this often."""
 SCRIPT = Path(__file__).with_name("request.py")
@@ -59,7 +60,7 @@ class Rotation:
 
     Events: `certificate.issued`; `certificate.adopted` from a killed predecessor, with no Manager around; while there
     is none, `certificate.missing` again and again; `certificate.renewal_failed` once for each cause;
-    `certificate.expired` once.
+    `certificate.expired` once. `certificate.restored`: its files were not as they were written.
     """
 
     def __init__(
@@ -78,6 +79,7 @@ class Rotation:
         self._random = random or Random()
         self._current: Certificate | None = None
         self._pending: Certificate | None = None
+        self._asked: tuple[Key, bytes] | None = None
         self._clock: Callable[[], float] = clock
         self._silent_until = clock() + SILENCE
         self.standing = Watched(Standing())
@@ -90,15 +92,22 @@ class Rotation:
                 await self._renew()
                 failures = 0
             except MeshError as error:
-                if self._current is None:
+                if self._current is None and isinstance(error, Unavailable):
                     await self._adopt()
                 self._failed(error)
                 await asyncio.sleep(self._pace().wait(failures + 1, self._random))
                 failures += 1
 
     async def _until_due(self) -> None:
-        while self._current is not None and (left := self._current.renewal - self._clock()) > 0:  # noqa: ASYNC110
+        while self._current is not None and (left := self._current.renewal - self._clock()) > 0:
             await asyncio.sleep(min(left, LONGEST_SLEEP))
+            await self._mend(self._current)
+
+    async def _mend(self, certificate: Certificate) -> None:
+        """Files that somebody harmed: Envoy lives on, but the next one would not come up."""
+        with contextlib.suppress(MeshError):
+            if await asyncio.to_thread(self._secrets.write, certificate):
+                self._log("certificate.restored", serial=leaf(certificate.issued.chain).serial)
 
     async def _renew(self) -> None:
         """A certificate that could not be written is kept for the next try, unless it is half over meanwhile."""
@@ -111,9 +120,12 @@ class Rotation:
         self._log("certificate.issued", identity=facts.identity, serial=facts.serial, life=self._current.issued.life)
 
     async def _adopt(self) -> None:
-        """No Manager, but an agent that was killed here has left a certificate: it serves until there is a Manager."""
+        """No Manager, but an agent that was killed here has left a certificate: it serves until there is a Manager.
+
+        Not if the Manager was there and said no, and not if it is from a mesh with other roots.
+        """
         found = await asyncio.to_thread(self._secrets.read)
-        if found is None:
+        if found is None or not self._authority.believes(found[2]):
             return
         key, chain, roots = found
         seen = leaf(chain)
@@ -125,8 +137,11 @@ class Rotation:
             self._log("certificate.adopted", identity=seen.identity, serial=seen.serial, life=life)
 
     async def _obtain(self) -> Certificate:
-        key, csr = await request()
+        """A key for which there is no certificate yet is kept for the next try: making one is most of the work."""
+        self._asked = self._asked or await request()
+        key, csr = self._asked
         issued = await self._authority.sign(csr, lifetime=self._lifetime)
+        self._asked = None
         now = self._clock()
         return Certificate(key=key, issued=issued, since=now, renewal=now + issued.life * self._random.uniform(*HALF))
 

@@ -40,19 +40,21 @@ class Secrets:
     def exist(self) -> bool:
         return self._certificate.exists() and self._roots.exists()
 
-    def write(self, certificate: Certificate) -> None:
+    def write(self, certificate: Certificate) -> bool:
         """Roots first: peers with certificates of a new root are trusted before we show ours. Each only if it is new.
+
+        Whether there was anything to write.
 
         Raises `Unavailable` when the disk does not take it; what was there before is then untouched.
         """
         issued = certificate.issued
         pair = {"certificate_chain": _inline(issued.chain.encode()), "private_key": _inline(certificate.key.pem)}
-        self._replace(
-            self._roots, _secret(ROOTS, {"validation_context": {"trusted_ca": _inline(issued.roots.encode())}})
-        )
-        self._replace(self._certificate, _secret(CERTIFICATE, {"tls_certificate": pair}))
+        roots: Json = {"validation_context": {"trusted_ca": _inline(issued.roots.encode())}}
+        wrote = self._replace(self._roots, _secret(ROOTS, roots))
+        wrote |= self._replace(self._certificate, _secret(CERTIFICATE, {"tls_certificate": pair}))
         if self._pair is not None:
-            self._replace(self._pair, issued.chain.encode() + certificate.key.pem)
+            wrote |= self._replace(self._pair, issued.chain.encode() + certificate.key.pem)
+        return wrote
 
     def read(self) -> tuple[Key, str, str] | None:
         """Key, chain and roots of an agent that was killed; None when there are none, or not whole."""
@@ -72,11 +74,13 @@ class Secrets:
                     each.unlink(missing_ok=True)
             self._certificate.parent.rmdir()
 
-    def _replace(self, path: Path, content: bytes) -> None:
+    def _replace(self, path: Path, content: bytes) -> bool:
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            if not path.exists() or path.read_bytes() != content:
-                write_private(path, content)
+            if path.exists() and path.read_bytes() == content:
+                return False
+            write_private(path, content)
+            return True
         except OSError as error:
             fix = _FIX.get(error.errno or 0, "The agent goes on trying.")
             raise Unavailable(f"cannot write {path}: {error.strerror or error}", fix=fix) from error

@@ -208,7 +208,7 @@ async def test_a_query_that_nobody_answers_is_refused() -> None:
     """At once where the resolver is not there: a proxy that waits would ask again, and its application too."""
     server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     server.bind(("127.0.0.1", 0))
-    async with outside.resolving(server, resolver="127.255.255.254"):
+    async with outside.resolving(server, resolver=("127.255.255.254", 53)):
         asker = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         asker.setblocking(False)
         loop = asyncio.get_running_loop()

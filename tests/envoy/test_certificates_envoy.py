@@ -17,15 +17,19 @@ from envoy.extensions.transport_sockets.tls.v3.tls_pb2 import DownstreamTlsConte
 from google.protobuf.any_pb2 import Any
 
 from core.errors import Unavailable
+from core.manager.ca.authority import Authority
 from core.model.identity import CERTIFICATE, CERTIFICATE_FILE, ROOTS_FILE, SpiffeId
 from core.model.mesh import Mesh
 from core.model.service import WorkloadKey
 from core.model.workload import Explicit, Workload
 from proxy.agent import Agent, AgentSettings, Host
 from proxy.binary import Binary, find
+from proxy.events import silent
 from proxy.identity import rotation
-from proxy.identity.authority import Local
-from proxy.identity.certificate import Certificate, Issued
+from proxy.identity.authority import Authority as ManagersDoor
+from proxy.identity.authority import Local, Remote, Source
+from proxy.identity.certificate import Certificate, Facts, Issued
+from proxy.identity.rotation import Rotation
 from proxy.identity.secrets import Secrets
 from proxy.testing import Events
 from proxy.testing.authority import StubAuthority, stub_authority
@@ -107,7 +111,7 @@ async def test_envoy_serves_with_it(tmp_path: Path, envoy: Binary, events: Event
         order = [event for _, event, _ in events.all if event in ("certificate.issued", "envoy.started")]
         assert order == ["certificate.issued", "envoy.started"]
         certs = sidecar.files.directory / "certs"
-        modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (certs, *certs.iterdir())}
+        modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (certs, *certs.glob("*.json"))}
         assert modes == {"certs": 0o700, "default.json": 0o600, "ROOTCA.json": 0o600}
         facts = sidecar.state.certificate
         assert facts is not None
@@ -220,6 +224,42 @@ async def test_what_a_killed_agent_left_serves_until_there_is_a_manager(
             await events.take("certificate.renewal_failed")
             await authority.start()
             await events.take("certificate.issued", within=40)
+
+
+async def adopting(folder: Path, source: Source, roots: str = "") -> Facts | None:
+    """What an agent makes of a certificate that lies in its directory when its first try has failed."""
+    signer = Authority.create()
+    key, asked = await rotation.request()
+    signed = signer.sign(asked, identity=SpiffeId("cluster.local", "ns/default/sa/default"))
+    left = Issued(chain=signed.chain, roots=roots or signed.roots, identity="", expires=signed.expires)
+    secrets = Secrets(folder)
+    secrets.write(Certificate(key=key, issued=left, since=0, renewal=0))
+    rotating = Rotation(ManagersDoor(source), secrets, log=silent)
+    running = asyncio.create_task(rotating.run())
+    try:
+        async with asyncio.timeout(10):
+            await rotating.standing.until(lambda standing: bool(standing.reason))
+    finally:
+        running.cancel()
+    return rotating.standing.value.facts
+
+
+async def test_roots_of_another_mesh_are_not_trusted_while_the_manager_is_away(tmp_path: Path) -> None:
+    """A directory that was used for another mesh is no reason to believe in its root."""
+    ours = tmp_path / "roots.pem"
+    ours.write_text(Authority.create().roots)
+    nobody = Remote(
+        url="https://127.0.0.1:1", roots=str(ours), identity="spiffe://cluster.local/ns/istio-system/sa/istiod"
+    )
+    assert await adopting(tmp_path / "other", nobody) is None
+    assert await adopting(tmp_path / "same", nobody, roots=ours.read_text()) is not None
+
+
+async def test_a_manager_that_says_no_is_heard(tmp_path: Path) -> None:
+    """What lies on the disk does not outvote it."""
+    async with stub_authority(tmp_path / "ca") as authority:
+        authority.refusal = 403, "not for you", ""
+        assert await adopting(tmp_path / "a", Local(socket=str(tmp_path / "ca"))) is None
 
 
 def test_a_broken_leftover_is_no_certificate(tmp_path: Path) -> None:

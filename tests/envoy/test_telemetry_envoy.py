@@ -39,6 +39,7 @@ pytestmark = [pytest.mark.envoy, pytest.mark.asyncio(loop_scope="module")]
 
 ADDRESS = "127.77.11.1"
 OUT_HTTP, OUT_TCP, OUT_PLAIN, OUT_NOWHERE, OUT_HOLE, OUT_TCP_HOLE, IN_HTTP, IN_TCP, IN_PLAIN = range(21001, 21010)
+EDGE, EDGE_WITHOUT_ROUTE = 20998, 20999
 DEADLINE = 20.0
 SERVICE = ServiceRef("web.shop.svc.cluster.local", "web", "shop")
 WEB = Workload(
@@ -141,6 +142,8 @@ def of_sleep() -> list[bytes]:
         listening(OUT_TCP, tcp("tcp")),
         listening(OUT_PLAIN, http("plain")),
         listening(OUT_NOWHERE, http("gone")),
+        listening(EDGE, msgspec.structs.replace(http("BlackHoleCluster"), edge=True)),
+        listening(EDGE_WITHOUT_ROUTE, HttpChain(stat_prefix="x", routes=RouteConfiguration("x", ()), edge=True)),
         clusters.encode(Upstream(name="BlackHoleCluster", endpoints=Nowhere())),
         listening(OUT_HOLE, http("BlackHoleCluster")),
         listening(OUT_TCP_HOLE, tcp("BlackHoleCluster")),
@@ -374,6 +377,31 @@ async def test_access_log_as_json(pair: Pair) -> None:
     assert (request["method"], request["response_code"], request["upstream_cluster"]) == ("POST", 200, "http")
     (connection,) = [line for line in lines if line["bytes_sent"] == 7]
     assert connection["method"] is None
+
+
+async def test_strangers_name_no_series(pair: Pair) -> None:
+    """Hosts that somebody outside calls at a gateway are no labels, with or without a route."""
+
+    async def called(*hosts: str) -> list[Series]:
+        """All series once these calls have been counted."""
+        before = await requests(pair.sleep)
+        for host in hosts:
+            for port in (EDGE, EDGE_WITHOUT_ROUTE):
+                await say(port, f"GET / HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n".encode())
+        async with asyncio.timeout(DEADLINE):
+            while await requests(pair.sleep) < before + 2 * len(hosts):  # noqa: ASYNC110 - nobody tells
+                await asyncio.sleep(0.05)
+        return [each for each in await pair.sleep.series(usedonly="") if each[0] == "istio_requests_total"]
+
+    first = await called("first.example.com")
+    found = await called(*(f"{number}.example.com;reviews;shop" for number in range(20)))
+    assert len(found) == len(first)
+    assert not [labels for _, labels, _ in found if "example.com" in labels["destination_service"]]
+    assert {labels["destination_service"] for _, labels, _ in found} >= {"unknown"}
+
+
+async def requests(sidecar: Watched) -> float:
+    return sum(value for name, _, value in await sidecar.series() if name == "istio_requests_total")
 
 
 async def test_calls_add_no_series(pair: Pair) -> None:

@@ -80,9 +80,13 @@ async def site(folder: Path) -> AsyncIterator[Site]:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def live(folder: Path, site: Site) -> AsyncIterator[TestMesh]:
+    """On a machine that trusts another server than ours."""
     (folder / "mesh.yaml").write_text(MESH)
-    async with mesh(folder / "mesh.yaml", state=folder / "state") as found:
-        yield found
+    site.path("system.pem").write_bytes(site.path("other.crt").read_bytes())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SSL_CERT_FILE", str(site.path("system.pem")))
+        async with mesh(folder / "mesh.yaml", state=folder / "state") as found:
+            yield found
 
 
 def documents(port: int, tls: Mapping[str, object]) -> str:
@@ -129,6 +133,15 @@ async def test_other_roots_do_not_trust_the_server(live: TestMesh, site: Site) -
     """Nor do the system's, which are meant where none are given."""
     assert (await asked(live, site, {"mode": "SIMPLE", "caCertificates": str(site.path("other.crt"))}))[0] == 503
     assert (await asked(live, site, {"mode": "SIMPLE"}))[0] == 503
+
+
+async def test_without_roots_the_machine_decides(live: TestMesh, site: Site) -> None:
+    """Whatever its bundle is called, and as it is when the rule comes."""
+    bundle = site.path("system.pem")
+    before = bundle.read_bytes()
+    bundle.write_bytes(site.path("server.crt").read_bytes())
+    assert (await asked(live, site, {"mode": "SIMPLE"}))[0] == 200
+    bundle.write_bytes(before)
 
 
 async def test_who_skips_verification_takes_any_server(live: TestMesh, site: Site) -> None:

@@ -59,6 +59,19 @@ def test_the_demo_proves_itself(capture: str, state: Path) -> None:
         nothing_is_left(up)
 
 
+@pytest.mark.parametrize("capture", CAPTURES)
+def test_folders_with_our_names_are_not_taken_for_ours(capture: str, state: Path) -> None:
+    """Somebody starts the demo in a project of theirs, with packages called as ours are."""
+    for name in ("core", "proxy", "platforms", "istioctl"):
+        (state.parent / name).mkdir()
+        (state.parent / name / "__init__.py").write_text("raise ImportError('this is somebody else')")
+    program = str(Path(sys.executable).with_name("istioctl"))
+    script = [program, "--state-dir", str(state), "demo", "--capture", capture]
+    done = subprocess.run([*script, "--duration", "1"], cwd=state.parent, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, "somebody else" in done.stdout + done.stderr) == (0, False), done.stderr
+    assert "The page:" in done.stdout
+
+
 def rows(up: Up) -> dict[tuple[str, str], dict[str, float]]:
     """The newest scene of a demo that prints JSON."""
     scenes = [line for line in up.said.splitlines() if line.startswith('{"time"')]

@@ -95,6 +95,28 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def log_message(self, *arguments: object) -> None: ...
 
 
+def test_what_an_agent_tells_is_reached_from_its_pod_and_its_neighbours(up: Up) -> None:
+    """Ready and metrics, past the proxy; what changes something only its own pod may ask for."""
+    near, far = "127.0.0.1", up.address("web-v1")
+    status = ("-o", "/dev/null", "-w", "%{http_code}")
+    for place in (near, far):
+        assert curl(up, f"http://{place}:15021/healthz/ready") == "ready\n"
+        assert curl(up, *status, f"http://{place}:15020/stats/prometheus") == "200"
+    assert curl(up, *status, "-X", "POST", f"http://{far}:15021/quitquitquit") == "403"
+    assert curl(up, *status, "-X", "POST", f"http://{far}:15020/quitquitquit") == "403"
+    assert up.pid("-m proxy -", "web-v1.default")
+
+
+def test_metrics_of_an_application_are_served_with_its_proxys(up: Up, file: MeshFile) -> None:
+    """`metrics` in the mesh file says where the agent, which is in the same pod, finds them."""
+    told = file.runs("app_figure 7").replace("env:", "metrics: {port: 80}, env:")
+    file.write(f"  new:\n    ports: [80/http]\n    workloads:\n      v1: {told}\n")
+    place = f"http://{up.address('new-v1')}:15020/stats/prometheus"
+    eventually(lambda: "app_figure 7" in (said := curl(up, place)) and "envoy_" in said, within=15)
+    file.write()
+    up.hears("gone: new-v1.default")
+
+
 def test_pods_come_and_go_with_the_mesh_file_and_reach_what_runs_on_the_host(up: Up, file: MeshFile) -> None:
     """A service whose application somebody started on the host's loopback is called like any other."""
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:

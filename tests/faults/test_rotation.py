@@ -60,7 +60,8 @@ async def test_no_call_fails_while_certificates_of_20_seconds_are_replaced(tmp_p
                 assert not {*before.values()} & {*after.values()}, "a certificate has outlived its time"
                 before = after
         assert tally.failures == [], str(tally)
-        assert tally.total > 0.9 * SECONDS * RATE, f"too little load to mean anything:\n{tally}"
+        # A machine that is busy with other things makes fewer calls in the same time; that is no fault.
+        assert tally.total > 0.5 * SECONDS * RATE, f"too little load to mean anything:\n{tally}"
         for agent in running.agents.values():
             stats = await agent.admin.stats(r"^sds\..*\.(key_rotation_failed|update_rejected|update_success)$")
             assert stats, "Envoy tells nothing of its certificates"

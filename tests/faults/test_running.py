@@ -4,6 +4,7 @@ import os
 import signal
 import threading
 import time
+import urllib.request
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -175,6 +176,30 @@ def test_a_killed_envoy_is_back_within_two_seconds(up: Up) -> None:
 
 def envoy(up: Up, workload: str) -> int:
     return up.pid("--config-path", f"/proxies/{workload}.default/")
+
+
+def test_an_envoy_that_dies_by_itself_is_said_to(up: Up) -> None:
+    """By the name of the signal, as somebody who looks for the cause needs it."""
+    spoken = up.spoken
+    os.kill(envoy(up, "client-v1"), signal.SIGSEGV)
+    up.hears("client-v1.default", "Envoy ended (killed by SIGSEGV)", within=5, after=spoken)
+
+
+def test_metrics_of_an_application_are_served_with_its_proxys(up: Up, shared_file: MeshFile) -> None:
+    """`metrics` in the mesh file says where; a source that is not there costs nothing but a comment."""
+    told = shared_file.runs("app_figure 7").replace("env:", "metrics: {port: 80}, env:")
+    shared_file.write(f"  told:\n    ports: [80/http]\n    workloads:\n      v1: {told}\n")
+    address = up.address("told-v1")
+
+    def seen() -> bool:
+        with urllib.request.urlopen(f"http://{address}:15020/stats/prometheus", timeout=5) as answer:
+            said = answer.read().decode()
+        return "app_figure 7" in said and "envoy_" in said
+
+    eventually(seen, within=10)
+    spoken = up.spoken
+    shared_file.write()
+    up.hears("gone: told-v1.default", after=spoken)
 
 
 def test_a_killed_application_is_started_again(up: Up, shared_file: MeshFile) -> None:

@@ -89,12 +89,15 @@ class Prover:
         try:
             async with asyncio.timeout(PATIENCE):
                 found = stage(self._settings, await settled)
-                await served(found, tell=say)
+                began = self.elapsed()
+                waited = await served(found, tell=say)
         except TimeoutError:
             self._note(step, f"none after {PATIENCE:g} s", False, PATIENCE)
             return None
         took, self.capture = self.elapsed(), found.capture
-        self._note(step, f"one after {took:.1f} s", took <= READY_WITHIN, took)
+        parts = {"its workloads": began, **waited}
+        told = ", ".join(f"{what} {seconds:.1f} s" for what, seconds in parts.items())
+        self._note(step, f"one after {took:.1f} s; waited for {told}", took <= READY_WITHIN, took)
         return found
 
     def ended(self) -> None:

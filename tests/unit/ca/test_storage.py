@@ -63,6 +63,18 @@ def test_a_key_that_others_may_read_is_refused(tmp_path: Path, mode: int) -> Non
     assert refused.value.fix == f"chmod 600 {tmp_path / KEY}"
 
 
+@pytest.mark.parametrize("mode", [0o777, 0o1777, 0o770, 0o720])
+def test_a_directory_that_others_may_write_to_is_refused(tmp_path: Path, mode: int) -> None:
+    """They could put a root of their own there, or a socket."""
+    place = tmp_path / "identity"
+    place.mkdir()
+    place.chmod(mode)
+    with pytest.raises(Misconfigured, match="others may write"):
+        opened(place)
+    place.chmod(0o700)
+    assert opened(place)
+
+
 def test_a_key_that_does_not_fit_is_refused(tmp_path: Path) -> None:
     opened(tmp_path)
     (tmp_path / KEY).write_bytes(make_root("cluster.local", now=NOW).key_pem())

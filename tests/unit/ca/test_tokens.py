@@ -104,7 +104,9 @@ class Clock:
 
 
 MEMBERS = Members(
-    settings=Mesh, workload={workload_key("a"): msgspec.structs.replace(workload("a"), service_account="alice")}.get
+    settings=Mesh,
+    workload={workload_key("a"): msgspec.structs.replace(workload("a"), service_account="alice")}.get,
+    within={"default": (workload_key("a"),)}.__getitem__,
 )
 
 

@@ -43,12 +43,11 @@ def test_the_call_starts_at_a_pure_client_and_leads_to_the_first_service() -> No
 
 
 def test_in_pods_the_call_is_made_inside_the_callers(tmp_path: Path) -> None:
-    """By the namespaces of its agent, which is found by its name; the URL is the same."""
+    """The URL is the same."""
     file = decode(MESH + CLIENT, name="mesh.yaml").file
     assert file is not None
     said = "\n".join(hints(plan(file, Allocator(0), capture="redirect"), tmp_path))
-    assert "nsenter -t $(pgrep -nf 'proxy - client-shell.default$') -U -n -m" in said
-    assert "--preserve-credentials curl http://pages:9080/" in said
+    assert f"istioctl --state-dir {tmp_path} enter client-shell -- curl http://pages:9080/" in said
 
 
 def test_without_a_client_a_service_calls_another() -> None:

@@ -62,7 +62,10 @@ def test_the_reference_knows_every_command_and_option(name: str) -> None:
     section = REFERENCE.partition(f"\n## {name}\n")[2].partition("\n## ")[0]
     common = REFERENCE.partition("\n## apply\n")[0]
     options = [
-        opt for parameter in command(name).params for opt in parameter.opts if isinstance(parameter, click.Option)
+        opt
+        for parameter in command(name).params
+        if isinstance(parameter, click.Option) and not parameter.hidden
+        for opt in parameter.opts
     ]
     long = {opt for opt in options if opt.startswith("--")} - {"--filename", "--recursive", "--output"}
     assert section

@@ -9,7 +9,7 @@ import pytest
 from core.model.labels import Labels
 from core.model.mesh import Mesh
 from core.model.service import Locality, WorkloadKey
-from core.model.workload import Explicit, Workload
+from core.model.workload import Explicit, Redirected, Workload
 from proxy.bootstrap import Transport, bootstrap, encode
 
 REVIEWS = Workload(
@@ -37,6 +37,16 @@ def test_node_is_as_in_istio() -> None:
     assert node["metadata"]["NAMESPACE"] == "shop"
     assert node["metadata"]["SERVICE_ACCOUNT"] == "reviewer"
     assert node["metadata"]["WORKLOAD_NAME"] == "reviews-v1"
+
+
+def test_names_are_not_waited_for_long() -> None:
+    """A server that keeps silent is given up in seconds; in a pod it is not the one that leads back to the proxy."""
+    host = made()["typed_dns_resolver_config"]["typed_config"]
+    assert (host["query_timeout_seconds"], host["query_tries"], host.get("resolvers")) == (1, 2, None)
+    capture = Redirected(resolver="198.19.255.254:5353")
+    pod = made(Workload(key=REVIEWS.key, address="198.18.0.7", capture=capture))["typed_dns_resolver_config"]
+    place = {"address": "198.19.255.254", "port_value": 5353}
+    assert pod["typed_config"] == {**host, "resolvers": [{"socket_address": place}]}
 
 
 def test_workload_without_labels_is_known_by_its_name() -> None:

@@ -95,9 +95,20 @@ def test_wishes_for_a_manager_here() -> None:
     assert work.command.environment["PORT"] == "8080"
 
 
+def test_wishes_where_the_kernel_leads_traffic() -> None:
+    """The application is told of no proxy, and its ports are looked at all the same."""
+    wishes = msgspec.structs.replace(LOCAL, capture="redirect", proxy_mark=7, app_address="0.0.0.0", command=("app",))
+    work = wished(wishes)
+    assert work.workload.capture == Redirected(mark=7)
+    assert work.settings.application_ports == (AppPort(80, "0.0.0.0", 8080), AppPort(9090, "0.0.0.0", 9090))
+    assert work.command is not None
+    assert work.command.environment == {"APP_IP": "0.0.0.0", "PORT": "8080"}
+
+
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
+        ({"proxy_mark": 7}, "--proxy-mark is for --capture redirect"),
         ({"state_dir": ""}, "no Manager is named"),
         ({"manager": "https://m"}, "--manager alone"),
         ({"manager": "http://m", "xds": "m:1", "roots": "r"}, "is no https URL"),

@@ -1,0 +1,85 @@
+"""Waiting for a first certificate costs little, and the files of one are kept as they were written."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from proxy.identity import rotation
+from proxy.identity.authority import Authority, Local
+from proxy.identity.certificate import Key
+from proxy.identity.rotation import Rotation
+from proxy.identity.secrets import Secrets
+from proxy.testing import Events
+from proxy.testing.authority import StubAuthority, stub_authority
+
+
+@contextlib.asynccontextmanager
+async def rotating(folder: Path, events: Events) -> AsyncIterator[None]:
+    source = Authority(Local(socket=str(folder / "ca")))
+    task = asyncio.create_task(Rotation(source, Secrets(folder), log=events).run())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
+@pytest.fixture
+def made(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """The requests for certificates that were made: each is a process that starts."""
+    found: list[bytes] = []
+    make = rotation.request
+
+    async def counted() -> tuple[Key, bytes]:
+        key, request = await make()
+        found.append(request)
+        return key, request
+
+    monkeypatch.setattr(rotation, "request", counted)
+    return found
+
+
+async def refusals(authority: StubAuthority, count: int) -> None:
+    authority.refusal = 503, "not yet", ""
+    while authority.asked < count:  # noqa: ASYNC110 - the stub has no event for that
+        await asyncio.sleep(0.01)
+    authority.refusal = None
+
+
+async def test_a_key_is_made_once_however_often_the_manager_is_asked(tmp_path: Path, made: list[bytes]) -> None:
+    """Agents start before their Manager: a mesh that starts has better things to do than to make keys over and over."""
+    events = Events()
+    async with stub_authority(tmp_path / "ca") as authority, rotating(tmp_path, events):
+        async with asyncio.timeout(10):
+            await refusals(authority, 4)
+        await events.take("certificate.issued")
+    assert len(made) == 1
+
+
+async def test_every_certificate_has_a_key_of_its_own(tmp_path: Path, made: list[bytes]) -> None:
+    """Also those after one that was long asked for."""
+    events = Events()
+    async with stub_authority(tmp_path / "ca", longest=5) as authority, rotating(tmp_path, events):
+        async with asyncio.timeout(10):
+            await refusals(authority, 2)
+        await events.take("certificate.issued", count=2)
+    assert len(set(made)) == len(made) == 2
+
+
+async def test_harmed_files_are_restored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is told once for each time; files that are well are left alone."""
+    monkeypatch.setattr(rotation, "LONGEST_SLEEP", 0.05)
+    events = Events()
+    async with stub_authority(tmp_path / "ca"), rotating(tmp_path, events):
+        await events.take("certificate.issued")
+        file = tmp_path / "certs" / "default.json"
+        good, written = file.read_bytes(), file.stat().st_mtime_ns
+        await asyncio.sleep(0.2)
+        assert (file.stat().st_mtime_ns, events.named("certificate.restored")) == (written, [])
+        for count, harm in enumerate((b"", good[:50]), start=1):
+            file.write_bytes(harm)
+            await events.take("certificate.restored", count=count)
+            assert file.read_bytes() == good
