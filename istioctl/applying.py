@@ -1,16 +1,19 @@
 """Brings stored objects to what files say: looks, rehearses everything, and only then writes."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
+import msgspec
 from msgspec import structs
 
-from core.errors import Conflict, MeshError, Misconfigured, NotFound
+from core.errors import Conflict, Misconfigured, NotFound
 from core.kinds.kind import Kind
 from core.kinds.registry import find
 from core.manager.api.failures import Cause
-from core.manager.api.objects import Resource, resource_of
-from core.model.config import Document
+from core.manager.api.objects import Metadata, Resource, resource_of
+from core.manager.api.transactions import Order, Outcome
+from core.manager.status import Applied
+from core.model.config import ConfigKey, Document
 from istioctl.client import DRY_RUN, Api, Refused
 from istioctl.names import qualified
 
@@ -29,16 +32,40 @@ class Wanted(NamedTuple):
     def __str__(self) -> str:
         return qualified(self.kind, self.resource.metadata.name)
 
+    @property
+    def key(self) -> ConfigKey:
+        metadata = self.resource.metadata
+        return ConfigKey(self.kind.group, self.kind.kind, metadata.namespace, metadata.name)
+
 
 class Step(NamedTuple):
-    """What one object needs. `revision` is the stored version, "" for none; `outcome` is known once it was tried."""
+    """What one object needs. `revision` is the stored version, "" for none; `outcome` is known once it was tried.
+
+    `after` is the version that is stored then, "" before that.
+    """
 
     wanted: Wanted
     revision: str
     outcome: str = ""
+    after: str = ""
 
     def __str__(self) -> str:
         return f"{self.wanted} {self.outcome}"
+
+
+class Doomed(NamedTuple):
+    """An object that is to go."""
+
+    kind: Kind
+    key: ConfigKey
+
+    def __str__(self) -> str:
+        return qualified(self.kind, self.key.name)
+
+
+class Removal(NamedTuple):
+    removed: tuple[Doomed, ...]
+    missing: tuple[Doomed, ...]
 
 
 class Refusal(NamedTuple):
@@ -71,30 +98,88 @@ def rehearse(api: Api, wanted: Iterable[Wanted]) -> Rehearsal:
     steps, refusals = [], []
     for each in wanted:
         try:
-            steps.append(_attempt(api, Step(each, _revision(api, each)), query=DRY_RUN))
+            steps.append(_attempt(api, _looked_up(api, each)))
         except Refused as error:
             refusals.append(Refusal(each, error))
     return Rehearsal(tuple(steps), tuple(refusals))
 
 
-def apply(api: Api, steps: tuple[Step, ...]) -> Iterator[str]:
-    """Writes what differs, one by one, and yields a line for each. Raises `MeshError` that says how far it came."""
-    for done, step in enumerate(steps):
-        try:
-            yield str(step if step.outcome == UNCHANGED else write(api, step))
-        except MeshError as error:
-            text = f"{step.wanted}: {error} ({done} of {len(steps)} objects were written)"
-            raise MeshError(text, fix=error.fix or "apply again: what is written already stays unchanged") from error
+def commit(api: Api, steps: Sequence[Step], *, attempts: int = ATTEMPTS) -> tuple[Step, ...]:
+    """Writes what differs, as one transaction, upon what is stored by now.
 
-
-def write(api: Api, step: Step, *, attempts: int = ATTEMPTS) -> Step:
-    """Does it, on what is stored by now. Raises `Conflict` when somebody else keeps changing the object."""
+    Raises `Conflict` when somebody else keeps changing one of the objects; then nothing was written.
+    """
     try:
-        return _attempt(api, step)
-    except (Conflict, NotFound):
+        return _commit(api, steps)
+    except (Conflict, NotFound) as error:
         if attempts <= 1:
-            raise
-        return write(api, Step(step.wanted, _revision(api, step.wanted)), attempts=attempts - 1)
+            fix = "apply again, upon what is stored now"
+            raise Conflict(
+                f"somebody else keeps changing these objects: {error}; nothing was written", fix=fix
+            ) from error
+        again = [step if step.outcome == UNCHANGED else _looked_up(api, step.wanted) for step in steps]
+        return commit(api, again, attempts=attempts - 1)
+
+
+def _commit(api: Api, steps: Sequence[Step]) -> tuple[Step, ...]:
+    changing = [step for step in steps if step.outcome != UNCHANGED]
+    outcomes = iter(api.commit(tuple(_order(step) for step in changing)) if changing else ())
+    return tuple(
+        step._replace(after=step.revision) if step.outcome == UNCHANGED else _done(step, next(outcomes))
+        for step in steps
+    )
+
+
+def _done(step: Step, outcome: Outcome) -> Step:
+    return step._replace(outcome=outcome.outcome, after=outcome.resource_version)
+
+
+def stored_now(
+    api: Api, done: Sequence[Step], applied: Iterable[Applied], revisions: Mapping[ConfigKey, str]
+) -> dict[ConfigKey, str]:
+    """Newer revisions of what others wrote over meanwhile. Asks only about what the Manager has in another one."""
+    known = {each.document: each.revision for each in applied}
+    newer = {}
+    for step in done:
+        key = step.wanted.key
+        if known.get(key) not in (None, revisions[key]) and (revision := _revision(api, step.wanted)):
+            newer[key] = revision
+    return newer
+
+
+def _order(step: Step) -> Order:
+    return Order(object=msgspec.Raw(msgspec.json.encode(_at(step.wanted.resource, step.revision))))
+
+
+def _at(resource: Resource, revision: str) -> Resource:
+    return structs.replace(resource, metadata=structs.replace(resource.metadata, resource_version=revision))
+
+
+def _looked_up(api: Api, wanted: Wanted) -> Step:
+    return Step(wanted, _revision(api, wanted))
+
+
+def remove(api: Api, doomed: Iterable[Doomed], *, attempts: int = ATTEMPTS) -> Removal:
+    """What is there, as one transaction; what is not there does not keep the rest. Raises `Conflict`."""
+    found: list[Doomed] = []
+    missing: list[Doomed] = []
+    for each in doomed:
+        (found if api.find(each.kind, each.key.namespace, each.key.name) else missing).append(each)
+    try:
+        if found:
+            api.commit(tuple(_removal(each) for each in found))
+    except NotFound as error:
+        if attempts <= 1:
+            raise Conflict(f"somebody else keeps removing these objects: {error}; nothing was deleted") from error
+        return remove(api, (*found, *missing), attempts=attempts - 1)
+    return Removal(tuple(found), tuple(missing))
+
+
+def _removal(doomed: Doomed) -> Order:
+    kind, key = doomed
+    metadata = Metadata(name=key.name, namespace=key.namespace)
+    named = {"apiVersion": f"{kind.group}/{kind.versions[0]}", "kind": kind.kind, "metadata": metadata}
+    return Order(verb="remove", object=msgspec.Raw(msgspec.json.encode(named)))
 
 
 def _revision(api: Api, wanted: Wanted) -> str:
@@ -103,12 +188,11 @@ def _revision(api: Api, wanted: Wanted) -> str:
     return stored.metadata.resource_version if stored else ""
 
 
-def _attempt(api: Api, step: Step, *, query: str = "") -> Step:
+def _attempt(api: Api, step: Step) -> Step:
     kind, resource, _ = step.wanted
     if not step.revision:
-        api.create(kind, resource, query=query)
+        api.create(kind, resource, query=DRY_RUN)
         return step._replace(outcome="created")
-    metadata = structs.replace(resource.metadata, resource_version=step.revision)
-    after = api.replace(kind, structs.replace(resource, metadata=metadata), query=query)
+    after = api.replace(kind, _at(resource, step.revision), query=DRY_RUN)
     same = after.metadata.resource_version == step.revision
     return step._replace(outcome=UNCHANGED if same else "configured")

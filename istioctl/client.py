@@ -12,8 +12,11 @@ from core.errors import Conflict, Denied, MeshError, NotFound, Unavailable
 from core.kinds.kind import Kind
 from core.manager.api import SOCKET
 from core.manager.api.failures import Cause, Status
+from core.manager.api.histories import History
 from core.manager.api.objects import Resource, ResourceList
 from core.manager.api.tokens import Made, Wanted
+from core.manager.api.transactions import PATH as TRANSACTIONS
+from core.manager.api.transactions import Order, Outcome, Outcomes, Transaction
 from core.manager.status import MeshStatus
 
 PATIENCE = 10.0
@@ -75,6 +78,10 @@ class Api:
         except NotFound:
             return None
 
+    def history(self, kind: Kind, namespace: str, name: str) -> History:
+        """Raises `NotFound` when there is no such object, and none is remembered."""
+        return self._ask("GET", _path(kind, namespace, name) + "/history", History)
+
     def list(self, kind: Kind, namespace: str = "") -> tuple[Resource, ...]:
         """Objects in key order; namespace "" is all of them."""
         return self._ask("GET", _path(kind, namespace), ResourceList).items
@@ -91,6 +98,10 @@ class Api:
     def delete(self, kind: Kind, namespace: str, name: str) -> None:
         """Raises `NotFound`."""
         self._ask("DELETE", _path(kind, namespace, name), Status)
+
+    def commit(self, orders: tuple[Order, ...]) -> tuple[Outcome, ...]:
+        """All or none. Raises `Conflict` when a version is not the stored one, `NotFound` for removing nothing."""
+        return self._ask("POST", TRANSACTIONS, Outcomes, body=Transaction(orders)).outcomes
 
     def create_token(self, wanted: Wanted) -> Made:
         """Raises `NotFound` when there is no such workload."""

@@ -69,4 +69,5 @@ class ManagerContainer(containers.DeclarativeContainer):
         proxies=proxies.provided.status,
         findings=manager.provided.diagnostics,
         held=quarantine.provided.held,
+        progress=manager.provided.progress,
     )

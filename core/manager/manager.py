@@ -13,10 +13,12 @@ import msgspec
 from core.diagnostics import Diagnostic
 from core.errors import Misconfigured, NotFound, Unavailable
 from core.manager.ca.identities import Identities
+from core.manager.propagation import Propagation
 from core.manager.proxies import Proxies
 from core.manager.pusher import Pusher
 from core.manager.quarantine import Quarantine
 from core.manager.refusals import Blame
+from core.manager.status import Progress
 from core.manager.world import World
 from core.model.change import Change, ConfigGone, ConfigPut, Synced, WorkloadGone, WorkloadPut
 from core.model.config import ConfigKey
@@ -54,6 +56,7 @@ class Manager:
         self._unsynced = 2 if platform.secrets is None else 3
         self._workloads: set[WorkloadKey] = set()
         self._pushed = asyncio.Event()
+        self._propagation = Propagation()
         self._findings: dict[ConfigKey, None] = {}
         self._found = asyncio.Event()
         parts.quarantine.on_blame(self._prove)
@@ -84,6 +87,14 @@ class Manager:
                     await self._pushed.wait()
                     await self._parts.proxies.answered(within=within)
 
+    def progress(self) -> Progress:
+        """How far documents have come here."""
+        return Progress(
+            generation=self._parts.pusher.generation,
+            trying=not self._parts.quarantine.calm,
+            documents=self._propagation.documents(),
+        )
+
     def blames(self) -> tuple[Blame, ...]:
         """What proxies refuse at this moment."""
         return self._parts.proxies.blames()
@@ -105,6 +116,7 @@ class Manager:
             case ConfigGone(key):
                 self._parts.quarantine.forgive(key)
         self._parts.pusher.apply(change)
+        self._propagation.take(change)
         self._stir()
 
     def _stir(self) -> None:
@@ -132,6 +144,7 @@ class Manager:
             self._dirty.clear()
             self._parts.pusher.settle()
             self._parts.world.settled(self._parts.pusher.generation)
+            self._propagation.settled(self._parts.pusher.generation)
             await self._parts.identities.serve(self._workloads)
             await self._parts.proxies.serve(self._workloads)
             self.ready.set()

@@ -143,21 +143,26 @@ class Proxies:
     def status(self) -> tuple[ProxyStatus, ...]:
         blames, live = self.blames(), sorted(self._live(), key=itemgetter(0))
         return tuple(
-            _status(key, [connection for _, connection in found], blames)
+            self._status(key, [connection for _, connection in found], blames)
             for key, found in groupby(live, key=itemgetter(0))
         )
 
+    def _status(self, key: WorkloadKey, connections: list[Connection], blames: tuple[Blame, ...]) -> ProxyStatus:
+        node, _, since = connections[0]
+        streams = [stream for _, stream, _ in connections]
+        return ProxyStatus(
+            workload=key,
+            node=node.id,
+            connected_since=since,
+            user_agent=node.user_agent,
+            generation=min(map(self._generation, streams)),
+            deliveries=_deliveries(streams),
+            refused=tuple(blame.refusal() for blame in blames if blame.workload == key),
+        )
 
-def _status(key: WorkloadKey, connections: list[Connection], blames: tuple[Blame, ...]) -> ProxyStatus:
-    node, _, since = connections[0]
-    return ProxyStatus(
-        workload=key,
-        node=node.id,
-        connected_since=since,
-        user_agent=node.user_agent,
-        deliveries=_deliveries([stream for _, stream, _ in connections]),
-        refused=tuple(blame.refusal() for blame in blames if blame.workload == key),
-    )
+    def _generation(self, stream: Stream) -> int:
+        """A proxy that rests has all there is: what came after its last push does not concern it."""
+        return stream.status().delivered if stream.busy else self._pusher.generation
 
 
 def _deliveries(streams: list[Stream]) -> tuple[Delivery, ...]:

@@ -41,13 +41,36 @@ class Held(msgspec.Struct, frozen=True, kw_only=True):
     refusal: Refusal
 
 
+class Applied(msgspec.Struct, frozen=True, kw_only=True):
+    """A document that the Manager has taken up: `revision` is the stored one, `generation` where it came into force."""
+
+    document: ConfigKey
+    revision: str
+    generation: int
+
+
+class Progress(msgspec.Struct, frozen=True, kw_only=True):
+    """How far documents have come in the Manager itself.
+
+    `generation` is the newest. `trying`: a proxy refused something, and it is being found out whose fault that is.
+    """
+
+    generation: int = 0
+    trying: bool = False
+    documents: tuple[Applied, ...] = ()
+
+
 class ProxyStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """One connected proxy. `connected_since` is seconds since the epoch; `user_agent` is like "envoy 1.40.0"."""
+    """One connected proxy. `connected_since` is seconds since the epoch; `user_agent` is like "envoy 1.40.0".
+
+    Whatever was in force up to `generation`, it has answered, or is not concerned by.
+    """
 
     workload: WorkloadKey
     node: str
     connected_since: float
     user_agent: str = ""
+    generation: int = 0
     deliveries: tuple[Delivery, ...] = ()
     refused: tuple[Refusal, ...] = ()
 
@@ -65,3 +88,4 @@ class MeshStatus(msgspec.Struct, frozen=True, kw_only=True):
 
     proxies: tuple[ProxyStatus, ...]
     held: tuple[Held, ...] = ()
+    progress: Progress = Progress()

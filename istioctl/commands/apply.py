@@ -2,73 +2,84 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from core.errors import Misconfigured
 from istioctl.options import Where, files_option, namespace_option, recursive_option, state_dir_option
 from istioctl.output import say, show
 
 if TYPE_CHECKING:
-    from istioctl.applying import Wanted
-    from istioctl.checking import Checked
+    from istioctl.applying import Step
+    from istioctl.client import Api
+    from istioctl.reach import Reach
+
+PATIENCE = 30.0
+"""Seconds to wait for proxies when nobody says how long."""
 
 
 @click.command()
 @files_option
 @recursive_option
 @click.option("--dry-run", is_flag=True, help="Say what would happen, and write nothing.")
+@click.option(
+    "--wait",
+    type=click.FloatRange(0, min_open=True),
+    is_flag=False,
+    flag_value=PATIENCE,
+    metavar="[SECONDS]",
+    help=f"Until all proxies have acknowledged it. [--wait alone: {PATIENCE:g}]",
+)
 @namespace_option
 @state_dir_option
 @click.pass_obj
-def command(where: Where, files: tuple[Path, ...], pattern: str, dry_run: bool) -> None:
+def command(where: Where, files: tuple[Path, ...], pattern: str, dry_run: bool, wait: float | None) -> None:
     """Create or change objects from files.
 
-    Everything is checked first, here and by the Manager: when one document is wrong, nothing is written.
+    Everything is checked first, here and by the Manager: when one document is wrong, nothing is written. All of them
+    are written at one moment.
 
     \b
     Examples:
       istioctl apply -f rule.yaml
-      istioctl apply -f rules/ -R --dry-run
+      istioctl apply -f rules/ -R --wait=10
       cat rule.yaml | istioctl apply -n shop -f -
     """
-    from istioctl.applying import apply, rehearse
-    from istioctl.checking import check
+    from istioctl.accepting import accepted, check_rehearsal
+    from istioctl.applying import commit, rehearse
     from istioctl.client import Api
-    from istioctl.sources import read_sources
 
-    if not files:
-        raise click.UsageError("name a file or a directory with -f, or -f - for standard input")
-    checked = check(read_sources(files, pattern=pattern), namespace=where.namespace_for())
-    wanted = _accept(checked, where)
+    if dry_run and wait is not None:
+        raise click.UsageError("--dry-run writes nothing that could be waited for: leave --wait out")
+    wanted = accepted(files, where, pattern=pattern)
     with Api(where.state_dir) as api:
-        steps, refusals = rehearse(api, wanted)
-        if refusals:
-            _refused([line for refusal in refusals for line in refusal.lines()], len(refusals), len(wanted))
-        for line in (f"{step} (dry run)" for step in steps) if dry_run else apply(api, steps):
-            show(line)
+        rehearsal = rehearse(api, wanted)
+        check_rehearsal(rehearsal)
+        if dry_run:
+            for step in rehearsal.steps:
+                show(f"{step} (dry run)")
+            return
+        done = commit(api, rehearsal.steps)
+        for step in done:
+            show(str(step))
+        if wait is not None:
+            _wait(api, done, seconds=wait)
 
 
-def _accept(checked: tuple[Checked, ...], where: Where) -> tuple[Wanted, ...]:
-    """Shows every finding. Raises `Misconfigured` when a document is wrong, or there is none."""
-    from istioctl.applying import wanted_of
-    from istioctl.checking import line_of
+def _wait(api: Api, done: tuple[Step, ...], *, seconds: float) -> None:
+    """Says how many proxies have it. Raises `MeshError` when one refused it, or the time is over."""
+    from istioctl.applying import stored_now
+    from istioctl.reach import reaches, wait
 
-    if not checked:
-        raise Misconfigured("the files hold no document", fix="istioctl validate shows what is in them")
-    lines = [line_of(found) for each in checked for found in each.diagnostics]
-    if invalid := sum(each.verdict == "invalid" for each in checked):
-        _refused(lines, invalid, len(checked))
-    for line in lines:
-        say(line)
-    return tuple(wanted_of(each.entry.document, where.namespace) for each in checked if each.entry.document)
+    began, wanted = time.monotonic(), {step.wanted.key: step.after for step in done}
 
+    def look() -> tuple[Reach, ...]:
+        status = api.status()
+        wanted.update(stored_now(api, done, status.progress.documents, wanted))
+        return reaches(status, wanted)
 
-def _refused(lines: list[str], wrong: int, total: int) -> None:
-    """Always raises `Misconfigured`."""
-    for line in lines:
-        say(line)
-    documents = "the document is" if total == 1 else f"{wrong} of {total} documents {'is' if wrong == 1 else 'are'}"
-    raise Misconfigured(f"{documents} not valid; nothing was written", fix="correct what is said above and apply again")
+    found = wait(look, seconds=seconds)
+    proxies = len(found[0].proxies)
+    say(f"acknowledged by {proxies} of {proxies} proxies after {time.monotonic() - began:.1f} s")

@@ -14,8 +14,7 @@ from istioctl.options import Where, files_option, namespace_option, recursive_op
 from istioctl.output import complain_of, say, show
 
 if TYPE_CHECKING:
-    from core.kinds.kind import Kind
-    from core.model.config import ConfigKey
+    from istioctl.applying import Doomed
 
 
 @click.command()
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
 def command(where: Where, what: tuple[str, ...], files: tuple[Path, ...], pattern: str, ignore_not_found: bool) -> None:
     """Remove objects.
 
-    Named by kind and name, or as the files name them. What cannot be removed does not keep the rest.
+    Named by kind and name, or as the files name them, all at one moment. What is not there does not keep the rest.
 
     \b
     Examples:
@@ -37,38 +36,40 @@ def command(where: Where, what: tuple[str, ...], files: tuple[Path, ...], patter
       istioctl delete dr reviews ratings -n shop
       istioctl delete -f rule.yaml --ignore-not-found
     """
+    from istioctl.applying import remove
     from istioctl.client import Api
-    from istioctl.names import qualified
 
     if bool(files) == bool(what) or len(what) == 1:
         raise click.UsageError("say what to delete: either KIND and NAME, or files with -f")
     doomed = _named(where, *what) if what else _written(where, files, pattern)
-    missing = []
     with Api(where.state_dir) as api:
-        for each, key in doomed:
-            try:
-                api.delete(each, key.namespace, key.name)
-                show(f"{qualified(each, key.name)} deleted")
-            except NotFound as error:
-                missing.append(error)
-    for gone in () if ignore_not_found else missing:
-        complain_of(gone)
+        removed, missing = remove(api, doomed)
+    for each in removed:
+        show(f"{each} deleted")
+    for each in () if ignore_not_found else missing:
+        complain_of(NotFound(f"{each} not found in namespace {each.key.namespace}", fix=_look(each)))
     sys.exit(bool(missing) and not ignore_not_found)
 
 
-def _named(where: Where, kind: str, *names: str) -> list[tuple[Kind, ConfigKey]]:
+def _look(doomed: Doomed) -> str:
+    return f"istioctl get {doomed.kind.plural} -A shows what there is"
+
+
+def _named(where: Where, kind: str, *names: str) -> list[Doomed]:
     from core.model.config import ConfigKey
+    from istioctl.applying import Doomed
     from istioctl.names import find_kind
 
     found = find_kind(kind)
     namespace = where.namespace_for(found.namespace)
-    return [(found, ConfigKey(found.group, found.kind, namespace, name)) for name in names]
+    return [Doomed(found, ConfigKey(found.group, found.kind, namespace, name)) for name in dict.fromkeys(names)]
 
 
-def _written(where: Where, files: tuple[Path, ...], pattern: str) -> list[tuple[Kind, ConfigKey]]:
+def _written(where: Where, files: tuple[Path, ...], pattern: str) -> list[Doomed]:
     """A document may be wrong in itself, as long as it says its kind and name. Raises `Misconfigured` otherwise."""
     from core.kinds.decode import read
     from core.kinds.registry import find
+    from istioctl.applying import Doomed
     from istioctl.checking import line_of
     from istioctl.sources import read_sources
 
@@ -80,4 +81,4 @@ def _written(where: Where, files: tuple[Path, ...], pattern: str) -> list[tuple[
     if nameless:
         raise Misconfigured("a document does not say what it is; nothing was deleted")
     keys = dict.fromkeys(entry.key for entry in entries if entry.key)
-    return [(kind, key) for key in keys if (kind := find(key.group, key.kind))]
+    return [Doomed(kind, key) for key in keys if (kind := find(key.group, key.kind))]

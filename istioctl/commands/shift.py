@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from core.errors import Conflict, Misconfigured, NotFound
+from core.errors import Conflict, Misconfigured
 from istioctl.options import Where, namespace_option, output_option, state_dir_option
 from istioctl.output import as_json, as_yaml, say, show
 
@@ -55,7 +55,7 @@ def command(where: Where, service: str, shares: tuple[str, ...], dry_run: bool, 
             show(_documents(shift, output))
             say("(dry run: nothing was written)")
             return
-        done = [_write(api, step, each) for step, each in zip(steps, shift.documents, strict=True)]
+        done = _write(api, steps, shift)
         show(_documents(shift, output))
         for line in (*map(str, done), *_findings(api, shift)):
             say(line)
@@ -90,14 +90,16 @@ def _rehearse(api: Api, shift: Shift) -> tuple[Step, ...]:
     return steps
 
 
-def _write(api: Api, step: Step, planned: Planned) -> Step:
+def _write(api: Api, steps: tuple[Step, ...], shift: Shift) -> tuple[Step, ...]:
     """Onto what was read, and nothing newer: what somebody else did meanwhile is not overwritten. Raises `Conflict`."""
-    from istioctl.applying import write
+    from istioctl.applying import commit
 
+    planned = [step._replace(revision=each.revision) for step, each in zip(steps, shift.documents, strict=True)]
     try:
-        return write(api, step._replace(revision=planned.revision), attempts=1)
-    except (Conflict, NotFound) as error:
-        raise Conflict(f"somebody else changed {step.wanted} meanwhile", fix="do it again") from error
+        return commit(api, planned, attempts=1)
+    except Conflict as error:
+        names = " or ".join(str(step.wanted) for step in steps)
+        raise Conflict(f"somebody else changed {names} meanwhile", fix="do it again") from error
 
 
 def _documents(shift: Shift, output: str) -> str:

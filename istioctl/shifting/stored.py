@@ -11,6 +11,7 @@ from core.kinds.kind import Kind
 from core.kinds.registry import lower
 from core.manager.api.objects import Metadata, Resource
 from core.model.config import ConfigKey, Document
+from istioctl.differing import as_written
 from istioctl.shifting.words import MESH, Target
 
 Json = dict[str, object]
@@ -75,13 +76,6 @@ def created(kind: Kind, target: Target, spec: Json) -> Planned:
 
 def changed(kind: Kind, stored: Resource, spec: Json) -> Planned:
     return Planned(kind, as_written(structs.replace(stored, spec=_raw(spec))), stored)
-
-
-def as_written(resource: Resource) -> Resource:
-    """Without what only the store knows."""
-    old = resource.metadata
-    metadata = Metadata(name=old.name, namespace=old.namespace, labels=old.labels, annotations=old.annotations)
-    return Resource(api_version=resource.api_version, kind=resource.kind, metadata=metadata, spec=resource.spec)
 
 
 def spec_of(resource: Resource) -> Json:

@@ -4,11 +4,11 @@ import shlex
 from collections.abc import Iterator
 
 from istioctl.calling import called
+from istioctl.differing import as_written
 from istioctl.options import DEFAULT_NAMESPACE, Where, default_state_dir
 from istioctl.output import as_yaml
 from istioctl.shifting.plan import Shift
 from istioctl.shifting.rule import shares_of
-from istioctl.shifting.stored import as_written
 from istioctl.shifting.words import Target
 
 

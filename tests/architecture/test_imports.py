@@ -20,6 +20,12 @@ def within(name: str, package: str) -> bool:
     return name == package or name.startswith(f"{package}.")
 
 
+@pytest.fixture(autouse=True)
+def logging_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The linter configures logging for a process of its own, and would silence every logger of this one."""
+    monkeypatch.setattr("logging.config.dictConfig", lambda config: None)
+
+
 def test_contracts_hold(root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """Every contract in .importlinter holds for the tree as it is."""
     monkeypatch.chdir(root)

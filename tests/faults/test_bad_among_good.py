@@ -22,6 +22,7 @@ from core.model.service import WorkloadKey
 from core.simulate.call import Call, Via
 from core.view.route import Route
 from core.view.upstream import Upstream
+from istioctl.local.testing import istioctl
 from istioctl.testing.caller import send
 from istioctl.testing.mesh import TestMesh, documents, mesh
 from platforms.local.addresses import Addresses
@@ -245,3 +246,21 @@ async def test_one_bad_policy(running: Fleet) -> None:
     await running.put(policy(5, 12))
     await running.connections(expected(12, but={}), within=2)
     await running.guilty()
+
+
+async def test_who_waits_is_told_of_the_refusal(running: Fleet, tmp_path: Path) -> None:
+    """`apply --wait` of 20 documents names the bad one, the proxy and its reason; the others are acknowledged."""
+    state = tmp_path / "state"
+    done = await asyncio.to_thread(istioctl, "apply", "--wait=30", "-f", "-", stdin=rules(503, bad=[7]), state=state)
+    assert done.returncode == 1
+    assert "VirtualService default/rule-7 is stored, and out of force: a proxy refused it (client-" in done.stderr
+    assert "NOPE)" in done.stderr
+    await running.guilty("rule-7")
+
+    async def told() -> str:
+        shown = await asyncio.to_thread(istioctl, "status", "-o", "json", state=state)
+        found = {each["name"] for each in msgspec.json.decode(shown.stdout) if not each["acknowledged"]}
+        refused = {each["name"] for each in msgspec.json.decode(shown.stdout) if each["refused"]}
+        return "" if (found, refused) == ({"rule-7"}, {"rule-7"}) else f"not acknowledged {found}, refused {refused}"
+
+    await eventually(told, within=10)

@@ -259,7 +259,7 @@ async def test_a_file_that_names_nothing_deletes_nothing(manager: Manager, istio
 async def test_somebody_else_writing_is_not_overwritten_blindly(
     manager: Manager, istioctl: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A write that met a newer version is done again on that one; if it stays so, the user is told how far it came."""
+    """A write that met a newer version is done again on that one; if it stays so, nothing is."""
     await istioctl("apply", "-f", "-", stdin=rule("b"))
     commit, refusals = manager.store.commit, [Conflict("too old")]
 
@@ -274,8 +274,154 @@ async def test_somebody_else_writing_is_not_overwritten_blindly(
     refusals += [Conflict("always")] * 2
     result = await istioctl("apply", "-f", "-", stdin="---\n".join([rule("a"), rule("b", host="details")]))
     assert result.exit_code == 1
-    assert "(1 of 2 objects were written)" in result.stderr
-    assert result.stdout == f"virtualservice.{VS}/a unchanged\n"
+    assert "somebody else keeps changing these objects: " in result.stderr
+    assert "nothing was written" in result.stderr
+    assert result.stdout == ""
+
+
+async def test_several_objects_are_one_transaction(manager: Manager, istioctl: Run) -> None:
+    """What is created, changed and removed by one command is one commit each; what stays the same is none."""
+    await istioctl("apply", "-f", "-", stdin=rule("a"))
+    commits = []
+    commit = manager.store.commit
+
+    async def noted(writes: tuple[Write, ...], *, author: str = "") -> tuple[Document | None, ...]:
+        commits.append([type(write).__name__ for write in writes])
+        return await commit(writes, author=author)
+
+    manager.store.commit = noted  # type: ignore[method-assign]
+    text = "---\n".join([rule("a", host="ratings"), rule("b"), POLICY])
+    done = await istioctl("apply", "-f", "-", stdin=text)
+    assert [line.split()[1] for line in done.stdout.splitlines()] == ["configured", "created", "created"]
+    again = await istioctl("apply", "-f", "-", stdin=text)
+    assert [line.split()[1] for line in again.stdout.splitlines()] == ["unchanged"] * 3
+    assert (await istioctl("delete", "-f", "-", stdin=text)).exit_code == 0
+    assert commits == [["Put"] * 3, ["Remove"] * 3]
+
+
+async def test_a_diff_is_what_apply_would_change(manager: Manager, istioctl: Run) -> None:
+    """Nothing stored yet: all of it is new; afterwards nothing; then what is different. The order of fields is not."""
+    new = await istioctl("diff", "-f", "-", stdin=rule("a"))
+    assert (new.exit_code, new.stderr) == (1, "")
+    assert all(line.startswith(("+", "---", "@@")) for line in new.stdout.splitlines())
+    await istioctl("apply", "-f", "-", stdin=rule("a"))
+    turned = yaml.safe_dump(yaml.safe_load(rule("a")), sort_keys=True)
+    same = await istioctl("diff", "-f", "-", stdin=turned)
+    assert (same.exit_code, same.stdout) == (0, "")
+    other = await istioctl("diff", "-f", "-", stdin=rule("a", host="ratings"))
+    assert other.exit_code == 1
+    lines = other.stdout.splitlines()
+    assert lines[:2] == [
+        f"--- stored/default/virtualservice.{VS}/a",
+        f"+++ <stdin>:1/default/virtualservice.{VS}/a",
+    ]
+    assert [line for line in lines[2:] if line[0] in "+-"] == ["-  - reviews", "+  - ratings"]
+    assert (await manager.names(), len(await manager.store.history((await manager.store.list())[0].key))) == (["a"], 1)
+    wrong = await istioctl("diff", "-f", "-", stdin=rule("a", extra="    fualt: {}\n"))
+    assert (wrong.exit_code, wrong.stdout) == (1, "")
+    assert (await istioctl("diff")).exit_code == 2
+
+
+async def test_create_and_replace_say_what_must_be(manager: Manager, istioctl: Run) -> None:
+    """One wants all objects to be new, the other none; else nothing is written."""
+    missing = await istioctl("replace", "-f", "-", stdin=rule("a"))
+    assert (missing.exit_code, missing.stdout) == (1, "")
+    assert f"virtualservice.{VS}/a does not exist; nothing was written" in missing.stderr
+    assert (await istioctl("create", "--dry-run", "-f", "-", stdin=rule("a"))).stdout.endswith("a created (dry run)\n")
+    assert (await istioctl("create", "-f", "-", stdin=rule("a"))).stdout == f"virtualservice.{VS}/a created\n"
+    taken = await istioctl("create", "-f", "-", stdin=f"{rule('b')}---\n{rule('a')}")
+    assert (taken.exit_code, taken.stdout) == (1, "")
+    assert f"virtualservice.{VS}/a exists already; nothing was written" in taken.stderr
+    half = await istioctl("replace", "-f", "-", stdin=f"{rule('b')}---\n{rule('a')}")
+    assert (half.exit_code, await manager.names()) == (1, ["a"])
+    done = await istioctl("replace", "-f", "-", stdin=rule("a", host="ratings"))
+    assert done.stdout == f"virtualservice.{VS}/a configured\n"
+
+
+def editor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *scripts: str) -> Path:
+    """Each opening runs the next of these `sed` scripts; what was shown is kept in shown.1, shown.2, ..."""
+    for number, script in enumerate(scripts, 1):
+        (tmp_path / f"script.{number}").write_text(script)
+    program = tmp_path / "editor"
+    program.write_text(f"""#!/bin/sh
+cd {tmp_path}
+n=$(($(ls shown.* 2>/dev/null | wc -l) + 1))
+cp "$1" shown.$n
+sed -i -f script.$n "$1"
+""")
+    program.chmod(0o700)
+    monkeypatch.setenv("VISUAL", str(program))
+    return tmp_path
+
+
+def kept(done: Result, *, after: str) -> dict[str, dict[str, object]]:
+    """The object in the file that the error names behind these words."""
+    text = Path(done.stderr.partition(after)[2].splitlines()[0]).read_text()
+    found: dict[str, dict[str, object]] = yaml.safe_load(text)
+    return found
+
+
+async def test_an_object_is_edited(
+    manager: Manager, istioctl: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A mistake is shown above the text, which is kept; the second time it is right."""
+    await istioctl("apply", "-f", "-", stdin=rule("a"))
+    editor(tmp_path, monkeypatch, "s/hosts:/hostz:/", "s/hostz:/hosts:/; s/- reviews/- ratings/")
+    done = await istioctl("edit", "vs", "a")
+    assert (done.exit_code, done.stdout) == (0, f"virtualservice.{VS}/a configured\n")
+    (document,) = await manager.store.list()
+    assert json.loads(document.spec)["hosts"] == ["ratings"]
+    second = (tmp_path / "shown.2").read_text()
+    assert "# the text:" in second
+    assert "unknown field 'hostz'; did you mean hosts?" in second
+    assert "\n  hostz:\n" in second
+
+
+@pytest.mark.parametrize("script", ["", "d"])
+async def test_an_edit_that_changes_nothing_writes_nothing(
+    script: str, manager: Manager, istioctl: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Saved as it was, or empty."""
+    await istioctl("apply", "-f", "-", stdin=rule("a"))
+    editor(tmp_path, monkeypatch, script)
+    done = await istioctl("edit", "vs", "a")
+    assert (done.exit_code, done.stdout, done.stderr) == (0, "", "nothing was changed\n")
+    assert [document.revision for document in await manager.store.list()] == ["1"]
+
+
+async def test_an_edit_that_is_given_up_is_kept(
+    manager: Manager, istioctl: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same mistake twice, or another name: the error names the file with the text. No editor, no object: said."""
+    await istioctl("apply", "-f", "-", stdin=rule("a"))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    editor(tmp_path, monkeypatch, "s/name: a/name: b/", "")
+    done = await istioctl("edit", "vs", "a")
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert "this has to stay VirtualService default/a" in (tmp_path / "shown.2").read_text()
+    assert kept(done, after="it is in ")["metadata"]["name"] == "b"
+    monkeypatch.setenv("VISUAL", "/no/such/editor")
+    assert "the editor /no/such/editor failed" in (await istioctl("edit", "vs", "a")).stderr
+    assert 'there is no virtualservice "nobody"' in (await istioctl("edit", "vs", "nobody")).stderr
+
+
+async def test_an_edit_that_somebody_overtook_is_kept(
+    manager: Manager, istioctl: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The newer object stays, and the text is in a file."""
+    await istioctl("apply", "-f", "-", stdin=rule("a"))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    (tmp_path / "other.yaml").write_text(rule("a", host="details"))
+    overtaking = f"{sys.executable} -c 'from istioctl.cli import main; main()' apply -f {tmp_path}/other.yaml"
+    (tmp_path / "slow").write_text(f"#!/bin/sh\n{overtaking} >/dev/null\nsed -i 's/- reviews/- ratings/' $1\n")
+    (tmp_path / "slow").chmod(0o700)
+    monkeypatch.setenv("EDITOR", str(tmp_path / "slow"))
+    monkeypatch.delenv("VISUAL", raising=False)
+    done = await istioctl("edit", "vs", "a")
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert kept(done, after="what you wrote is in ")["spec"]["hosts"] == ["ratings"]
+    (document,) = await manager.store.list()
+    assert json.loads(document.spec)["hosts"] == ["details"]
 
 
 async def test_watchers_of_the_store_see_what_was_applied(manager: Manager, istioctl: Run) -> None:

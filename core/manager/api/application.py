@@ -23,6 +23,7 @@ from core.manager.api.questions import (
     APPLY,
     STEPS,
     DeleteOptions,
+    author_of,
     body_of,
     delete_options,
     is_dry_run,
@@ -37,8 +38,9 @@ from core.manager.api.reading import Reader
 from core.manager.api.release import installed
 from core.manager.api.self_description import ROUTES
 from core.manager.api.target import Target, target_of
+from core.manager.api.together import Together
 from core.manager.api.writing import ATTEMPTS, Intent, Patch, Writer, Written
-from core.manager.status import Held, ProxyStatus
+from core.manager.status import Held, Progress, ProxyStatus
 from core.model.config import ConfigKey, Document
 from core.model.mesh import Mesh
 from core.ports import VersionedStore
@@ -46,6 +48,7 @@ from core.ports import VersionedStore
 Findings = Callable[[ConfigKey], tuple[Diagnostic, ...]]
 Proxies = Callable[[], tuple[ProxyStatus, ...]]
 HeldDocuments = Callable[[], tuple[Held, ...]]
+OwnProgress = Callable[[], Progress]
 
 _KIND: Final = "/apis/{group}/{version}"
 _COLLECTION: Final = _KIND + "/namespaces/{namespace}/{plural}"
@@ -57,7 +60,8 @@ class ConfigApi:
     """Verbs on objects.
 
     `mesh` gives the mesh settings of the moment, `proxies` who is connected, `findings` what is known to be wrong with
-    a stored document, `held` which documents are out of force because a proxy refused them.
+    a stored document, `held` which documents are out of force because a proxy refused them, `progress` how far
+    documents have come in the Manager.
     """
 
     def __init__(
@@ -68,13 +72,16 @@ class ConfigApi:
         proxies: Proxies,
         findings: Findings,
         held: HeldDocuments = tuple,
+        progress: OwnProgress = Progress,
     ) -> None:
         self._store = store
         self._proxies = proxies
         self._held = held
+        self._progress = progress
         self._closing = asyncio.Event()
         self._reader = Reader(store, findings, closing=self._closing)
         self._writer = Writer(store, mesh=mesh, now=time.time)
+        self._together = Together(store, self._writer)
 
     def close(self) -> None:
         """Ends every watch."""
@@ -85,6 +92,7 @@ class ConfigApi:
         routes = [
             *more,
             *ROUTES,
+            self._together.route,
             *(Route(path, self._healthz) for path in ("/healthz", "/livez", "/readyz")),
             Route("/version", self._version),
             Route("/status", self._status),
@@ -94,6 +102,7 @@ class ConfigApi:
             Route(_COLLECTION, self._delete_collection, methods=["DELETE"]),
             Route(_OBJECT, self._get, methods=["GET"]),
             Route(_OBJECT, self._delete, methods=["DELETE"]),
+            Route(_OBJECT + "/history", self._reader.history, methods=["GET"]),
             Route(_SUBRESOURCE, self._get, methods=["GET"]),
         ]
         for path in (_OBJECT, _SUBRESOURCE):
@@ -109,7 +118,7 @@ class ConfigApi:
 
     async def _status(self, request: Request) -> Response:
         proxies = [to_builtins(proxy) | {"synced": proxy.synced} for proxy in self._proxies()]
-        return answer({"proxies": proxies, "held": self._held()})
+        return answer({"proxies": proxies, "held": self._held(), "progress": self._progress()})
 
     async def _get(self, request: Request) -> Response:
         target = target_of(request)
@@ -175,7 +184,7 @@ class ConfigApi:
         _check(options, before, target)
         if not (options.dry_run or is_dry_run(request)):
             named = options.preconditions.resource_version
-            await self._writer.remove((structs.replace(before, revision=named),), author=_author(request))
+            await self._writer.remove((structs.replace(before, revision=named),), author=author_of(request))
         return answer(Status(status="Success", details=structs.replace(target.details, uid=before.uid), code=200))
 
     async def _delete_collection(self, request: Request) -> Response:
@@ -184,7 +193,7 @@ class ConfigApi:
         options = await delete_options(request)
         found = await self._reader.selected(target, selector_of(request))
         if not (options.dry_run or is_dry_run(request)) and found:
-            await self._writer.remove(found, author=_author(request))
+            await self._writer.remove(found, author=author_of(request))
         return answer(Status(status="Success", details=target.details, code=200))
 
     async def _stored(self, target: Target) -> Document:
@@ -205,7 +214,7 @@ def _intent(request: Request) -> Intent:
     return Intent(
         target=target,
         manager=manager_of(request),
-        author=_author(request),
+        author=author_of(request),
         validation=validation_of(request),
         rehearsal=is_dry_run(request),
         is_status="subresource" in request.path_params,
@@ -216,12 +225,6 @@ def _about(request: Request, target: Target) -> None:
     """For whoever notes what was done."""
     request.state.object = str(target) if target.name else f"{target.kind.plural}.{target.kind.group}"
     request.state.object += f" in {target.namespace}"
-
-
-def _author(request: Request) -> str:
-    """Whoever was let in; tests without a guard are nobody."""
-    caller = getattr(request.state, "caller", None)
-    return caller.name if caller else ""
 
 
 def _patch(body: bytes, media: str) -> Patch:

@@ -131,7 +131,7 @@ def resource_of(document: Document, findings: tuple[Diagnostic, ...] = (), *, ve
         kind=key.kind,
         metadata=_metadata(document),
         spec=msgspec.Raw(document.spec),
-        status=Findings(tuple(map(_message, findings))) if findings else NOTHING_FOUND,
+        status=Findings(tuple(map(message_of, findings))) if findings else NOTHING_FOUND,
     )
 
 
@@ -149,7 +149,7 @@ def _metadata(document: Document) -> Metadata:
     )
 
 
-def _message(found: Diagnostic) -> ValidationMessage:
+def message_of(found: Diagnostic) -> ValidationMessage:
     return ValidationMessage(
         type=MessageType(found.code),
         level=found.severity.upper(),
@@ -186,7 +186,7 @@ def _status(findings: tuple[Diagnostic, ...], given: dict[str, object]) -> dict[
         "message": errors[0].message if errors else "",
     }
     others = given.get("conditions")
-    messages = {"validationMessages": [_message(found) for found in findings]} if findings else {}
+    messages = {"validationMessages": [message_of(found) for found in findings]} if findings else {}
     return {
         **given,
         "conditions": [accepted, *(others if isinstance(others, list) else ())],

@@ -85,11 +85,17 @@ def manager_of(request: Request) -> str:
     return given or agent[:_LONGEST_MANAGER] or "unknown"
 
 
-async def body_of(request: Request) -> bytes:
-    """Raises `Failure`: 415 for what is said not to be JSON, 413 beyond `LARGEST_BODY`, 408 when it does not come."""
+def author_of(request: Request) -> str:
+    """Whoever was let in; tests without a guard are nobody."""
+    caller = getattr(request.state, "caller", None)
+    return caller.name if caller else ""
+
+
+async def body_of(request: Request, *, largest: int = LARGEST_BODY) -> bytes:
+    """Raises `Failure`: 415 for what is said not to be JSON, 413 beyond `largest` bytes, 408 when it does not come."""
     if media_type(request) not in ("application/json", ""):
         raise Failure(415, f"the body is {media_type(request)}: send application/json")
-    return await _read(request)
+    return await _read(request, largest=largest)
 
 
 def media_type(request: Request) -> str:
@@ -133,14 +139,14 @@ async def delete_options(request: Request) -> DeleteOptions:
         raise Failure(400, f"the body is not DeleteOptions: {error}") from error
 
 
-async def _read(request: Request) -> bytes:
+async def _read(request: Request, *, largest: int = LARGEST_BODY) -> bytes:
     body = bytearray()
     try:
         async with asyncio.timeout(PATIENCE):
             async for chunk in request.stream():
                 body += chunk
-                if len(body) > LARGEST_BODY:
-                    raise Failure(413, f"the body is larger than {LARGEST_BODY} bytes")
+                if len(body) > largest:
+                    raise Failure(413, f"the body is larger than {largest} bytes")
     except TimeoutError as error:
         raise Failure(408, f"the body was not here after {PATIENCE:g} s", reason="Timeout") from error
     return bytes(body)

@@ -12,6 +12,7 @@ from core.diagnostics import Diagnostic
 from core.manager.api import tables
 from core.manager.api.answers import answer
 from core.manager.api.failures import Failure
+from core.manager.api.histories import history
 from core.manager.api.objects import thing_of
 from core.manager.api.pages import Page, Pages
 from core.manager.api.questions import asks, number, selector_of
@@ -43,6 +44,14 @@ class Reader:
         warnings: Iterable[Diagnostic] = (),
     ) -> Response:
         return answer(self._shower(request, target)(document), code=code, warnings=warnings)
+
+    async def history(self, request: Request) -> Response:
+        """What became of one object. Raises `Failure` 404 when nothing is remembered of it."""
+        target = target_of(request)
+        changes = await self._store.history(target.key)
+        if not changes and await self._store.get(target.key) is None:
+            raise Failure(404, f"{target} not found, and not remembered", details=target.details)
+        return answer(history(changes, self._findings(target.key), version=target.version))
 
     async def selected(self, target: Target, selector: Selector) -> tuple[Document, ...]:
         return (await self._snapshot(target, selector)).documents

@@ -58,8 +58,8 @@ class Writer:
 
     async def create(self, body: bytes, intent: Intent) -> Written:
         """Raises `Failure`: 409 when it exists."""
-        admitted = admit(body, intent.target, mesh=self._mesh(), validation=intent.validation)
-        document = self._owned(structs.replace(admitted.document, revision=""), None, intent)
+        admitted = self._new(body, intent)
+        document = admitted.document
         if await self._store.get(document.key):
             raise exists(intent.target, document)
         try:
@@ -70,10 +70,20 @@ class Writer:
 
     async def replace(self, body: bytes, before: Document, intent: Intent) -> Written:
         """The resource version is the client's. Raises `Failure`, `Conflict`."""
-        admitted = admit(body, intent.target, mesh=self._mesh(), validation=intent.validation)
-        check_revision(admitted.document.revision, intent.target)
-        document = self._merged(admitted.document, body, before, intent)
-        return Written(await self._commit(document, before, intent), admitted)
+        admitted = self._changed(body, before, intent)
+        return Written(await self._commit(admitted.document, before, intent), admitted)
+
+    async def put(self, body: bytes, intent: Intent, *, revision: str) -> Put:
+        """What a create (`revision` "") or a replace of that revision would write. Raises `Failure`, `Conflict`."""
+        before = await self._store.get(intent.target.key)
+        if before is None:
+            admitted = self._new(body, intent)
+            return Put(structs.replace(admitted.document, revision=revision))
+        if not revision:
+            raise exists(intent.target, before)
+        document = self._changed(body, before, intent).document
+        _check_uid(document, before, intent.target)
+        return Put(document)
 
     async def patch(self, before: Document, patch: Patch, intent: Intent) -> Written:
         """Raises `Failure`; `Conflict` when the patch names a version, or others write all the time."""
@@ -119,13 +129,23 @@ class Writer:
         """All or none, and each only as it is here. Raises `Conflict`, `NotFound`."""
         await self._store.commit(tuple(Remove(one.key, one.revision) for one in documents), author=author)
 
+    def _new(self, body: bytes, intent: Intent) -> Admitted:
+        admitted = admit(body, intent.target, mesh=self._mesh(), validation=intent.validation)
+        document = self._owned(structs.replace(admitted.document, revision=""), None, intent)
+        return structs.replace(admitted, document=document)
+
+    def _changed(self, body: bytes, before: Document, intent: Intent) -> Admitted:
+        admitted = admit(body, intent.target, mesh=self._mesh(), validation=intent.validation)
+        check_revision(admitted.document.revision, intent.target)
+        return structs.replace(admitted, document=self._merged(admitted.document, body, before, intent))
+
     def _admit(self, thing: Mapping[str, object], intent: Intent) -> Admitted:
         body = msgspec.json.encode(thing)
         return admit(body, intent.target, mesh=self._mesh(), validation=intent.validation)
 
     async def _commit(self, document: Document, before: Document | None, intent: Intent) -> Document:
-        if before and document.uid not in ("", before.uid):
-            raise Conflict(f"{intent.target}: {document.uid} is the uid of another object, not of this: {before.uid}")
+        if before:
+            _check_uid(document, before, intent.target)
         if intent.rehearsal:
             return _rehearsed(document, before, self._now())
         (stored,) = await self._store.commit((Put(document),), author=intent.author)
@@ -161,6 +181,11 @@ def decoded(document: Document, target: Target) -> Json:
 def exists(target: Target, document: Document) -> Failure:
     named = structs.replace(target, name=document.key.name)
     return Failure(409, f"{named} already exists", reason="AlreadyExists", details=named.details)
+
+
+def _check_uid(document: Document, before: Document, target: Target) -> None:
+    if document.uid not in ("", before.uid):
+        raise Conflict(f"{target}: {document.uid} is the uid of another object, not of this: {before.uid}")
 
 
 def _with_unknown(thing: Json, wanted: Mapping[str, object]) -> Json:

@@ -1,0 +1,60 @@
+"""From files to objects that may be sent: every document is checked here first, and everything found is said."""
+
+from pathlib import Path
+from typing import NoReturn
+
+import click
+
+from core.errors import Conflict, Misconfigured, NotFound
+from istioctl.applying import Rehearsal, Step, Wanted, wanted_of
+from istioctl.checking import Checked, check, line_of
+from istioctl.options import Where
+from istioctl.output import say
+from istioctl.sources import read_sources
+
+
+def accepted(files: tuple[Path, ...], where: Where, *, pattern: str) -> tuple[Wanted, ...]:
+    """Shows every finding. Raises `Misconfigured` when a document is wrong, or there is none."""
+    if not files:
+        raise click.UsageError("name a file or a directory with -f, or -f - for standard input")
+    return _sound(check(read_sources(files, pattern=pattern), namespace=where.namespace_for()), where)
+
+
+def _sound(checked: tuple[Checked, ...], where: Where) -> tuple[Wanted, ...]:
+    if not checked:
+        raise Misconfigured("the files hold no document", fix="istioctl validate shows what is in them")
+    lines = [line_of(found) for each in checked for found in each.diagnostics]
+    if invalid := sum(each.verdict == "invalid" for each in checked):
+        _refused(lines, invalid, len(checked))
+    for line in lines:
+        say(line)
+    return tuple(wanted_of(each.entry.document, where.namespace) for each in checked if each.entry.document)
+
+
+def check_rehearsal(rehearsal: Rehearsal) -> None:
+    """Raises `Misconfigured` when the Manager would not take one of the documents, after saying why."""
+    refusals = rehearsal.refusals
+    if refusals:
+        lines = [line for refusal in refusals for line in refusal.lines()]
+        _refused(lines, len(refusals), len(refusals) + len(rehearsal.steps))
+
+
+def check_new(steps: tuple[Step, ...]) -> None:
+    """Raises `Conflict` when one of the objects exists."""
+    if taken := [str(step.wanted) for step in steps if step.revision]:
+        fix = "istioctl apply changes what exists, and istioctl replace nothing else"
+        raise Conflict(f"{', '.join(taken)} exists already; nothing was written", fix=fix)
+
+
+def check_known(steps: tuple[Step, ...]) -> None:
+    """Raises `NotFound` when one of the objects does not exist."""
+    if missing := [str(step.wanted) for step in steps if not step.revision]:
+        fix = "istioctl apply makes what does not exist, and istioctl create nothing else"
+        raise NotFound(f"{', '.join(missing)} does not exist; nothing was written", fix=fix)
+
+
+def _refused(lines: list[str], wrong: int, total: int) -> NoReturn:
+    for line in lines:
+        say(line)
+    documents = "the document is" if total == 1 else f"{wrong} of {total} documents {'is' if wrong == 1 else 'are'}"
+    raise Misconfigured(f"{documents} not valid; nothing was written", fix="correct what is said above and do it again")
