@@ -7,8 +7,6 @@ PYTHON ?= python3
 BIN := .venv/bin
 PACKAGES := core platforms proxy mixer istioctl
 ARGS ?=
-# Tests wait for real processes most of the time, so two at once take half as long. JOBS=0: one after the other.
-JOBS ?= 2
 SOAK ?= 3600
 
 .PHONY: help setup test lint types imports pytest quick bench soak format demo lock clean
@@ -33,7 +31,7 @@ imports: setup ## who may import whom (.importlinter)
 
 # Benchmarks measure; they are not part of `make test` (`make bench` runs them).
 pytest: setup ## the tests alone: make pytest ARGS="tests/unit -k retry"
-	@$(BIN)/pytest -n $(JOBS) --dist loadfile --ignore=tests/benchmarks $(ARGS)
+	@$(BIN)/pytest --ignore=tests/benchmarks $(ARGS)
 
 quick: setup ## the tests that need neither Envoy nor patience
 	@$(BIN)/pytest --ignore=tests/benchmarks -m "not envoy and not slow" $(ARGS)
