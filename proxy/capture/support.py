@@ -23,7 +23,9 @@ def require(*, own_user: bool = True) -> None:
     ip, unshare = program("ip"), program("unshare")
     available()
     flags = "-Urnm" if own_user else "-nm"
-    done = subprocess.run([unshare, flags, "sh", "-c", _TRIAL, ip], capture_output=True, text=True, check=False)
+    # A session of its own: Ctrl-C is for who asks, and must not look like a refusal.
+    trial = [unshare, flags, "sh", "-c", _TRIAL, ip]
+    done = subprocess.run(trial, capture_output=True, text=True, check=False, start_new_session=True)
     if done.returncode != 0:
         raise refused(done.stderr)
 
