@@ -1,10 +1,11 @@
 """Findings about somebody's configuration: values with stable codes, the same from admission to `istioctl`."""
 
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 
 import msgspec
 
-from core.model.config import Origin
+from core.model.config import ConfigKey, Origin, Revised
 
 
 class Severity(StrEnum):
@@ -41,5 +42,27 @@ class Diagnostic(msgspec.Struct, frozen=True, kw_only=True):
         return f"{where}{self.severity} [{self.code}]{what} {self.message}{fix}"
 
 
+class Reported(msgspec.Struct, frozen=True, kw_only=True):
+    """The findings about a stored document from `revision` of the store on, as the store keeps them."""
+
+    revision: str
+    key: ConfigKey
+    findings: tuple[Diagnostic, ...] = ()
+
+
 def has_errors(diagnostics: tuple[Diagnostic, ...]) -> bool:
     return any(d.severity is Severity.ERROR for d in diagnostics)
+
+
+def judged(history: Iterable[Revised], said: Mapping[str, tuple[Diagnostic, ...]]) -> dict[str, tuple[Diagnostic, ...]]:
+    """The findings of every revision of one document, from those that were reported while it was the newest.
+
+    About a revision of which nothing else was said, holds what did before it; nothing about what is made or removed.
+    """
+    result: dict[str, tuple[Diagnostic, ...]] = {}
+    found: tuple[Diagnostic, ...] = ()
+    for revised in history:
+        found = said.get(revised.revision, found if revised.before and revised.document else ())
+        if found:
+            result[revised.revision] = found
+    return result

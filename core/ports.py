@@ -1,11 +1,11 @@
 """What a platform is: a frozen record of ports. An absent port is None; there are no capability flags."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Protocol, runtime_checkable
 
 import msgspec
 
-from core.diagnostics import Diagnostic
+from core.diagnostics import Diagnostic, Reported
 from core.model.change import ConfigChange, RegistryChange, SecretChange
 from core.model.config import ConfigKey, Document, Revised, Snapshot, Write
 from core.model.identity import SpiffeId
@@ -58,7 +58,10 @@ class ConfigStore(Protocol):
 
 @runtime_checkable
 class VersionedStore(ConfigStore, Protocol):
-    """A config store that the config API can stand on: one sequence of revisions, several writes at once, a memory."""
+    """A config store that the config API can stand on: one sequence of revisions, several writes at once, a memory.
+
+    A report that says something new has a revision of its own in the sequence, and changes that of no document.
+    """
 
     async def snapshot(self, *, group: str = "", kind: str = "", namespace: str = "") -> Snapshot:
         """As `list`, with the revision from which `changes` goes on."""
@@ -68,6 +71,13 @@ class VersionedStore(ConfigStore, Protocol):
         """Every change after revision `since`, each one, in order, and then those to come.
 
         Raises `Expired` when `since` lies further back than is remembered, or is no revision of this store.
+        """
+        ...
+
+    def events(self, since: str) -> AsyncIterator[Revised | Reported]:
+        """As `changes`, with every report that said something new at its place among them.
+
+        A report may be left out when a newer one about the same document follows.
         """
         ...
 
@@ -84,6 +94,19 @@ class VersionedStore(ConfigStore, Protocol):
 
     async def status(self, key: ConfigKey) -> tuple[Diagnostic, ...]:
         """The findings that were last reported; none for an unknown document."""
+        ...
+
+    async def reported(
+        self, *, group: str = "", kind: str = "", namespace: str = "", name: str = ""
+    ) -> tuple[Reported, ...]:
+        """What was last reported about stored documents, in key order; an empty argument matches everything.
+
+        Of a document that nothing was ever found about, there need be none.
+        """
+        ...
+
+    async def judged(self, key: ConfigKey) -> Mapping[str, tuple[Diagnostic, ...]]:
+        """By revision of the document's history: what was last reported while that was the newest. None is left out."""
         ...
 
 

@@ -1,16 +1,22 @@
 """From files to objects that may be sent: every document is checked here first, and everything found is said."""
 
+import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
+from typing import Final, NoReturn
 
 import click
 
 from core.errors import Conflict, Misconfigured, NotFound
-from istioctl.applying import Rehearsal, Step, Wanted, wanted_of
+from istioctl.applying import Step, Wanted, rehearse, wanted_of
 from istioctl.checking import Checked, check, line_of
+from istioctl.client import Api
 from istioctl.options import Where
 from istioctl.output import say
 from istioctl.sources import read_sources
+
+MANY: Final = 500
+"""Objects of which a person would notice that they take their time."""
 
 
 def accepted(files: tuple[Path, ...], where: Where, *, pattern: str) -> tuple[Wanted, ...]:
@@ -31,12 +37,23 @@ def _sound(checked: tuple[Checked, ...], where: Where) -> tuple[Wanted, ...]:
     return tuple(wanted_of(each.entry.document, where.namespace) for each in checked if each.entry.document)
 
 
-def check_rehearsal(rehearsal: Rehearsal) -> None:
-    """Raises `Misconfigured` when the Manager would not take one of the documents, after saying why."""
-    refusals = rehearsal.refusals
+Check = Callable[[tuple[Step, ...]], None]
+"""Raises `MeshError` when this is not to be done, knowing what is stored."""
+
+
+def rehearsed(api: Api, wanted: tuple[Wanted, ...], check: Check) -> tuple[Step, ...]:
+    """What each needs. Raises `Misconfigured` when the Manager would not take one of them, after saying why."""
+    if len(wanted) >= MANY and sys.stderr.isatty():
+        say(f"{len(wanted)} objects: the Manager looks at all of them before anything is written ...")
+    steps, refusals = rehearse(api, wanted)
+    check(steps)
     if refusals:
-        lines = [line for refusal in refusals for line in refusal.lines()]
-        _refused(lines, len(refusals), len(refusals) + len(rehearsal.steps))
+        _refused([line for refusal in refusals for line in refusal.lines()], len(refusals), len(wanted))
+    return steps
+
+
+def check_nothing(steps: tuple[Step, ...]) -> None:
+    """Whether the objects exist or not."""
 
 
 def check_new(steps: tuple[Step, ...]) -> None:

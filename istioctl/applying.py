@@ -1,7 +1,7 @@
 """Brings stored objects to what files say: looks, rehearses everything, and only then writes."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import msgspec
 from msgspec import structs
@@ -14,7 +14,7 @@ from core.manager.api.objects import Metadata, Resource, resource_of
 from core.manager.api.transactions import Order, Outcome
 from core.manager.status import Applied
 from core.model.config import ConfigKey, Document
-from istioctl.client import DRY_RUN, Api, Refused
+from istioctl.client import Api, Refused
 from istioctl.names import qualified
 
 UNCHANGED = "unchanged"
@@ -94,13 +94,17 @@ def wanted_of(document: Document, namespace: str | None) -> Wanted:
 
 
 def rehearse(api: Api, wanted: Iterable[Wanted]) -> Rehearsal:
-    """Asks for every write without doing one. Raises what `Api` raises, refusals of documents excepted."""
+    """Asks what would become of all of them, upon what is stored now, and writes nothing. Raises what `Api` raises."""
+    all_of_them = tuple(wanted)
+    if not all_of_them:
+        return Rehearsal((), ())
     steps, refusals = [], []
-    for each in wanted:
-        try:
-            steps.append(_attempt(api, _looked_up(api, each)))
-        except Refused as error:
-            refusals.append(Refusal(each, error))
+    outcomes = api.rehearse(tuple(_order(each, revision="", verb="set") for each in all_of_them))
+    for each, outcome in zip(all_of_them, outcomes, strict=True):
+        if outcome.failure:
+            refusals.append(Refusal(each, Refused(outcome.failure)))
+        else:
+            steps.append(Step(each, outcome.resource_version, outcome.outcome))
     return Rehearsal(tuple(steps), tuple(refusals))
 
 
@@ -117,13 +121,17 @@ def commit(api: Api, steps: Sequence[Step], *, attempts: int = ATTEMPTS) -> tupl
             raise Conflict(
                 f"somebody else keeps changing these objects: {error}; nothing was written", fix=fix
             ) from error
-        again = [step if step.outcome == UNCHANGED else _looked_up(api, step.wanted) for step in steps]
-        return commit(api, again, attempts=attempts - 1)
+        again = rehearse(api, (step.wanted for step in steps))
+        for refusal in again.refusals:
+            raise refusal.error from error
+        return commit(api, again.steps, attempts=attempts - 1)
 
 
 def _commit(api: Api, steps: Sequence[Step]) -> tuple[Step, ...]:
     changing = [step for step in steps if step.outcome != UNCHANGED]
-    outcomes = iter(api.commit(tuple(_order(step) for step in changing)) if changing else ())
+    outcomes = iter(
+        api.commit(tuple(_order(step.wanted, revision=step.revision) for step in changing)) if changing else ()
+    )
     return tuple(
         step._replace(after=step.revision) if step.outcome == UNCHANGED else _done(step, next(outcomes))
         for step in steps
@@ -147,32 +155,28 @@ def stored_now(
     return newer
 
 
-def _order(step: Step) -> Order:
-    return Order(object=msgspec.Raw(msgspec.json.encode(_at(step.wanted.resource, step.revision))))
+def _order(wanted: Wanted, *, revision: str, verb: Literal["put", "set"] = "put") -> Order:
+    return Order(verb=verb, object=msgspec.Raw(msgspec.json.encode(_at(wanted.resource, revision))))
 
 
 def _at(resource: Resource, revision: str) -> Resource:
     return structs.replace(resource, metadata=structs.replace(resource.metadata, resource_version=revision))
 
 
-def _looked_up(api: Api, wanted: Wanted) -> Step:
-    return Step(wanted, _revision(api, wanted))
-
-
 def remove(api: Api, doomed: Iterable[Doomed], *, attempts: int = ATTEMPTS) -> Removal:
     """What is there, as one transaction; what is not there does not keep the rest. Raises `Conflict`."""
-    found: list[Doomed] = []
-    missing: list[Doomed] = []
-    for each in doomed:
-        (found if api.find(each.kind, each.key.namespace, each.key.name) else missing).append(each)
+    asked = tuple(doomed)
+    tried = api.rehearse(tuple(_removal(each) for each in asked)) if asked else ()
+    missing = tuple(each for each, outcome in zip(asked, tried, strict=True) if outcome.failure)
+    found = tuple(each for each in asked if each not in missing)
     try:
         if found:
             api.commit(tuple(_removal(each) for each in found))
     except NotFound as error:
         if attempts <= 1:
             raise Conflict(f"somebody else keeps removing these objects: {error}; nothing was deleted") from error
-        return remove(api, (*found, *missing), attempts=attempts - 1)
-    return Removal(tuple(found), tuple(missing))
+        return remove(api, asked, attempts=attempts - 1)
+    return Removal(found, missing)
 
 
 def _removal(doomed: Doomed) -> Order:
@@ -186,13 +190,3 @@ def _revision(api: Api, wanted: Wanted) -> str:
     metadata = wanted.resource.metadata
     stored = api.find(wanted.kind, metadata.namespace, metadata.name)
     return stored.metadata.resource_version if stored else ""
-
-
-def _attempt(api: Api, step: Step) -> Step:
-    kind, resource, _ = step.wanted
-    if not step.revision:
-        api.create(kind, resource, query=DRY_RUN)
-        return step._replace(outcome="created")
-    after = api.replace(kind, _at(resource, step.revision), query=DRY_RUN)
-    same = after.metadata.resource_version == step.revision
-    return step._replace(outcome=UNCHANGED if same else "configured")

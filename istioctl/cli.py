@@ -13,7 +13,8 @@ import click
 
 from core.errors import MeshError
 from istioctl import output
-from istioctl.options import namespace_option, state_dir_option
+from istioctl.options import mesh_options, namespace_option
+from proxy.early import INTERRUPTED
 
 
 class Entry(NamedTuple):
@@ -62,9 +63,6 @@ START_HERE = """Start here:
   istioctl up mesh.yaml          a mesh of your own on this machine, until Ctrl-C
   istioctl apply -f rule.yaml    in a second terminal: change where calls go
   istioctl COMMAND --help        examples for every command"""
-
-INTERRUPTED = 130
-"""Exit code after Ctrl-C: 128 + SIGINT."""
 
 
 class UnknownCommand(click.UsageError):
@@ -138,7 +136,7 @@ def _help_for(error: click.ClickException) -> str:
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="\b\n" + START_HERE,
 )
-@state_dir_option
+@mesh_options
 @namespace_option
 @click.pass_context
 def app(context: click.Context) -> None:

@@ -17,18 +17,32 @@ def kinds(context: click.Context, parameter: click.Parameter, incomplete: str) -
 
 def names(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
     """Nothing when no Manager answers: a prompt is no place for an error."""
-    from istioctl.client import Api
     from istioctl.names import find_kind
 
     where = context.find_object(Where)
     try:
         kind = find_kind(_said(context)[0])
         assert where
-        with Api(where.state_dir, timeout=PATIENCE) as api:
+        with where.api(timeout=PATIENCE) as api:
             found = api.list(kind, where.namespace_for(kind.namespace))
     except MeshError:
         return []
     return [resource.metadata.name for resource in found if resource.metadata.name.startswith(incomplete)]
+
+
+def revisions(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    """That are remembered of the object, the newest first."""
+    from istioctl.names import find_kind
+
+    where, (said, name) = context.find_object(Where), (context.params.get(each) for each in ("kind", "name"))
+    try:
+        kind = find_kind(str(said))
+        assert where
+        with where.api(timeout=PATIENCE) as api:
+            found = api.history(kind, where.namespace_for(kind.namespace), str(name)).revisions
+    except MeshError:
+        return []
+    return [each.revision for each in reversed(found) if each.object and each.revision.startswith(incomplete)]
 
 
 def kind_then_names(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
@@ -49,13 +63,12 @@ def sidecars(context: click.Context, parameter: click.Parameter, incomplete: str
 
 def proxies(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
     """Workloads whose proxy is connected to the Manager; nothing when no Manager answers."""
-    from istioctl.client import Api
     from istioctl.workloads import short
 
     where = context.find_object(Where)
     assert where
     try:
-        with Api(where.state_dir, timeout=PATIENCE) as api:
+        with where.api(timeout=PATIENCE) as api:
             found = api.status().proxies
     except MeshError:
         return []
@@ -65,5 +78,5 @@ def proxies(context: click.Context, parameter: click.Parameter, incomplete: str)
 
 def _said(context: click.Context) -> tuple[str, ...]:
     """The kind and names on the command line so far."""
-    said = context.params.get("what") or context.params.get("kinds") or ()
+    said = next((context.params[name] for name in ("what", "kinds", "kind") if context.params.get(name)), ())
     return (said,) if isinstance(said, str) else tuple(said)

@@ -22,18 +22,25 @@ def states(proxy: ProxyStatus, held: tuple[Held, ...]) -> dict[str, str]:
 
 
 def _state(delivery: Delivery | None) -> str:
-    if delivery is None or not delivery.sent:
+    if delivery is None or not (delivery.sent or delivery.brought):
         return NOT_SENT
     return STALE if delivery.waiting else SYNCED
 
 
 def overview(status: MeshStatus, *, now: float) -> str:
     """A row for each connected proxy. `now` is seconds since the epoch."""
+    several = len(status.managers) > 1
     rows = (
-        (str(proxy.workload), *states(proxy, status.held).values(), _version(proxy), age(now - proxy.connected_since))
+        (
+            str(proxy.workload),
+            *states(proxy, status.held).values(),
+            _version(proxy),
+            age(now - proxy.connected_since),
+            *((str(proxy.manager),) if several else ()),
+        )
         for proxy in status.proxies
     )
-    return table(("NAME", *TYPES, "ENVOY", "CONNECTED"), rows)
+    return table(("NAME", *TYPES, "ENVOY", "CONNECTED", *(("MANAGER",) if several else ())), rows)
 
 
 def _version(proxy: ProxyStatus) -> str:

@@ -7,11 +7,12 @@ from typing import NamedTuple
 import msgspec
 
 from core.kinds.kind import Kind
-from core.manager.api.objects import Resource
+from core.manager.api.objects import Resource, ValidationMessage
 from istioctl.names import qualified
 from istioctl.output import age, as_json, as_yaml, table
 
 Cell = Callable[[Resource], str]
+Columns = tuple[tuple[str, Cell], ...]
 
 
 class Found(NamedTuple):
@@ -37,9 +38,8 @@ def _age(resource: Resource) -> str:
     return age(time.time() - created.timestamp()) if created else "<unknown>"
 
 
-def _verdict(resource: Resource) -> str:
-    """What the Manager thinks of it: the most severe level, and how many findings there are."""
-    messages = resource.status.validation_messages
+def verdict(messages: Sequence[ValidationMessage]) -> str:
+    """What the Manager thinks: the most severe level, and how many findings there are."""
     if not messages:
         return "ok"
     worst = min((message.level for message in messages), key=_LEVELS.index)
@@ -56,7 +56,7 @@ SPECIAL: Mapping[str, tuple[tuple[str, Cell], ...]] = {
 WIDE: tuple[tuple[str, Cell], ...] = (
     ("VERSION", lambda resource: resource.metadata.resource_version),
     ("GENERATION", lambda resource: str(resource.metadata.generation)),
-    ("FINDINGS", _verdict),
+    ("FINDINGS", lambda resource: verdict(resource.status.validation_messages)),
 )
 
 
@@ -83,9 +83,17 @@ def _one_value(found: Sequence[Found]) -> object:
 
 def _table(found: Found, *, output: str, many: bool, namespaces: bool) -> str:
     """NAME, what is special about the kind, AGE; `wide` adds what is the same for every kind."""
-    prefix = f"{found.kind.kind.lower()}/" if many else ""
+    columns = columns_of(found.kind, output=output, namespaces=namespaces, many=many)
+    return table([header for header, _ in columns], (cells(columns, each) for each in found.resources))
+
+
+def columns_of(kind: Kind, *, output: str, namespaces: bool, many: bool = False) -> Columns:
+    """Of a table of this kind; of `many` kinds, if names have to say of which they are."""
+    prefix = f"{kind.kind.lower()}/" if many else ""
     columns: list[tuple[str, Cell]] = [("NAMESPACE", lambda r: r.metadata.namespace)] if namespaces else []
     columns += [("NAME", lambda r: prefix + r.metadata.name)]
-    columns += [*SPECIAL.get(found.kind.kind, ()), ("AGE", _age), *(WIDE if output == "wide" else ())]
-    rows = ([cell(resource) for _, cell in columns] for resource in found.resources)
-    return table([header for header, _ in columns], rows)
+    return (*columns, *SPECIAL.get(kind.kind, ()), ("AGE", _age), *(WIDE if output == "wide" else ()))
+
+
+def cells(columns: Columns, resource: Resource) -> list[str]:
+    return [cell(resource) for _, cell in columns]

@@ -52,6 +52,28 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join(GAP.join(map(str.ljust, line, widths)).rstrip() for line in lines)
 
 
+def utc(seconds: float) -> str:
+    """Of seconds since the epoch: `2026-01-12 09:14:02Z`."""
+    from datetime import UTC, datetime
+
+    return datetime.fromtimestamp(int(seconds), UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+
+
+class Rows:
+    """A table whose rows come one by one: a column grows with what is in it, and never shrinks."""
+
+    def __init__(self, headers: Sequence[str]) -> None:
+        self._widths = [0] * len(headers)
+        self._next = [tuple(headers)]
+
+    def text(self, rows: Iterable[Sequence[str]]) -> str:
+        """Under the headers, the first time."""
+        lines = [*self._next, *map(tuple, rows)]
+        self._next = []
+        self._widths = [max(widths) for widths in zip(self._widths, *(map(len, line) for line in lines), strict=True)]
+        return "\n".join(GAP.join(map(str.ljust, line, self._widths)).rstrip() for line in lines)
+
+
 def as_json(value: object) -> str:
     """Indented, in the order of the fields."""
     import msgspec

@@ -25,7 +25,10 @@ class At(msgspec.Struct, frozen=True):
 
 
 class Reach(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """How far one document has come. `generation` 0: not yet in force; `refused`: out of force until it changes."""
+    """How far one document has come. `generation` 0: not yet in force; `refused`: out of force until it changes.
+
+    `silent`: Managers that do not answer, and may have proxies.
+    """
 
     kind: str
     namespace: str
@@ -35,6 +38,7 @@ class Reach(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     acknowledged: bool
     refused: bool
     proxies: tuple[At, ...]
+    silent: tuple[int, ...] = ()
 
     def __str__(self) -> str:
         return f"{self.kind} {self.namespace}/{self.name}"
@@ -49,24 +53,33 @@ Wanted = Mapping[ConfigKey, str]
 
 def reaches(status: MeshStatus, wanted: Wanted) -> tuple[Reach, ...]:
     """One for each document, in their order."""
-    applied = {each.document: each for each in status.progress.documents}
-    return tuple(_reach(status, key, applied.get(key), revision=revision) for key, revision in wanted.items())
+    applied: dict[ConfigKey, list[Applied]] = {}
+    for each in status.progress.documents:
+        applied.setdefault(each.document, []).append(each)
+    return tuple(_reach(status, key, applied.get(key, []), revision=revision) for key, revision in wanted.items())
 
 
-def _reach(status: MeshStatus, key: ConfigKey, applied: Applied | None, *, revision: str) -> Reach:
+def _reach(status: MeshStatus, key: ConfigKey, applied: list[Applied], *, revision: str) -> Reach:
+    """Of several Managers each has to have taken the document up, under a generation of its own."""
     reasons = {each.workload: each.refusal.reason for each in status.held if each.document == key}
-    in_force = applied is not None and applied.revision == revision
-    generation = applied.generation if applied and in_force else 0
-    proxies = tuple(_at(proxy, key, generation, reasons.get(proxy.workload)) for proxy in status.proxies)
+    generations = {each.manager: each.generation for each in applied if each.revision == revision}
+    in_force = generations.keys() >= set(status.managers)
+    generation = max(generations.values()) if in_force else 0
+    proxies = tuple(
+        _at(proxy, key, generations.get(proxy.manager, 0), reasons.get(proxy.workload)) for proxy in status.proxies
+    )
     return Reach(
         kind=key.kind,
         namespace=key.namespace,
         name=key.name,
         revision=revision,
         generation=generation,
-        acknowledged=in_force and not status.progress.trying and all(each.state == "ACKNOWLEDGED" for each in proxies),
+        acknowledged=in_force
+        and not (status.progress.trying or status.silent)
+        and all(each.state == "ACKNOWLEDGED" for each in proxies),
         refused=in_force and bool(reasons),
         proxies=proxies,
+        silent=status.silent,
     )
 
 
@@ -105,6 +118,9 @@ def _refused(reach: Reach) -> MeshError:
 def _late(reach: Reach, seconds: float) -> MeshError:
     late = [each.workload for each in reach.those("WAITING")]
     who = f"{', '.join(late)} had not acknowledged it" if late else "the Manager had not settled it"
+    if reach.silent:
+        names = ", ".join(f"manager/{number}" for number in reach.silent)
+        who = f"nothing was known of the proxies at {names}, which did not answer"
     text = f"{reach} is stored, but after {seconds:g} s {who} ({len(late)} of {len(reach.proxies)} proxies)"
     look = f"istioctl status {reach.kind.lower()} {reach.name} -n {reach.namespace}"
     return MeshError(text, fix=f"{look} shows how far it is; istioctl proxy-status shows the proxies")

@@ -9,9 +9,9 @@ def main() -> int:
         from proxy import machine
 
         return machine.main()
-    from proxy.command_line import main as people
+    from proxy import early
 
-    return people()
+    return early.run("proxy.command_line")
 
 
 if __name__ == "__main__":

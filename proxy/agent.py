@@ -21,6 +21,7 @@ from core.model.workload import Explicit, Redirected, Workload
 from proxy import ports, status
 from proxy.application import Application
 from proxy.bootstrap import bootstrap, encode
+from proxy.capture import rights
 from proxy.drain import drain
 from proxy.envoy_process import Died, Envoy, Files, Ready, Started, Turn, command, remove
 from proxy.events import Log
@@ -176,13 +177,14 @@ class Agent:
 
     def _check(self) -> None:
         """What is cheap to find out before anything is started."""
-        for path in (str(self._files.admin), self._settings.xds_socket):
+        for path in (str(self._files.admin), *self._settings.xds_sockets):
             if len(os.fsencode(path)) > SOCKET_PATH_LIMIT:
                 raise Misconfigured(f"{path} is too long for a unix socket", fix="Choose a shorter state directory.")
         if self._command is not None:
             self._command.program()
         if not self._settings.within:
             ports.check_free(self._addresses())
+            rights.check(self._workload.capture)
 
     def _addresses(self) -> Iterator[ports.Address]:
         """What is bound for certain; what Envoy binds for the services it calls, only the Manager knows."""
@@ -225,7 +227,7 @@ class Agent:
         return bootstrap(
             self._workload,
             mesh=self._mesh,
-            xds=self._settings.xds or self._settings.xds_socket,
+            xds=self._settings.xds or self._settings.xds_sockets,
             admin_socket=str(self._files.admin),
             transport=self._settings.transport,
         )

@@ -5,6 +5,7 @@ Not for anything a rule could change: all of that comes over xDS.
 
 import ipaddress
 import re
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import assert_never
 
@@ -24,7 +25,7 @@ RECONNECT_BASE, RECONNECT_CAP = "0.2s", "2s"
 """Envoy waits a random time below a bound that doubles from the one to the other, so a returned Manager is found within
 2 s and a mesh full of proxies does not arrive at once. Envoy's own cap, 30 s, is long for a Manager that restarts."""
 
-KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT = "30s", "10s"
+KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT = "10s", "5s"
 """HTTP/2 PINGs find a Manager that hangs; a dead one is seen at once, because its socket closes. The server must allow
 them (grpc: http2.min_ping_interval_without_data_ms below the interval), else it hangs up with ENHANCE_YOUR_CALM."""
 
@@ -76,9 +77,15 @@ class Elsewhere(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def bootstrap(
-    workload: Workload, *, mesh: Mesh, xds: str | Elsewhere, admin_socket: str, transport: Transport = Transport.DELTA
+    workload: Workload,
+    *,
+    mesh: Mesh,
+    xds: str | Sequence[str] | Elsewhere,
+    admin_socket: str,
+    transport: Transport = Transport.DELTA,
 ) -> Json:
-    """Envoy's `config.bootstrap.v3.Bootstrap`. `xds` is the Manager's unix socket for this workload, or its port.
+    """Envoy's `config.bootstrap.v3.Bootstrap`. `xds` is a Manager's unix socket for this workload, those of several,
+    or a port. Of several Envoy takes any, and the next one whenever a stream ends or cannot be had.
 
     Envoy makes `admin_socket`, a unix socket too.
     """
@@ -199,7 +206,7 @@ def _ads() -> Json:
     return {"ads": {}, "resource_api_version": "V3", "initial_fetch_timeout": "0s"}
 
 
-def _xds_cluster(xds: str | Elsewhere) -> Json:
+def _xds_cluster(xds: str | Sequence[str] | Elsewhere) -> Json:
     keepalive = {"interval": KEEPALIVE_INTERVAL, "timeout": KEEPALIVE_TIMEOUT}
     http2: Json = {"explicit_http_config": {"http2_protocol_options": {"connection_keepalive": keepalive}}}
     options = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
@@ -210,9 +217,10 @@ def _xds_cluster(xds: str | Elsewhere) -> Json:
     }
 
 
-def _reached(xds: str | Elsewhere) -> Json:
-    if isinstance(xds, str):
-        return {"type": "STATIC", "connect_timeout": "1s", "load_assignment": _assignment(_pipe(xds))}
+def _reached(xds: str | Sequence[str] | Elsewhere) -> Json:
+    if not isinstance(xds, Elsewhere):
+        pipes = [_pipe(path) for path in ([xds] if isinstance(xds, str) else xds)]
+        return {"type": "STATIC", "connect_timeout": "1s", "load_assignment": _assignment(*pipes)}
     address: Json = {"socket_address": {"address": xds.host, "port_value": xds.port}}
     return {
         **({"type": "STATIC"} if _is_address(xds.host) else {"type": "STRICT_DNS", "dns_lookup_family": "ALL"}),
@@ -222,9 +230,9 @@ def _reached(xds: str | Elsewhere) -> Json:
     }
 
 
-def _assignment(address: Json) -> Json:
-    endpoint = {"endpoint": {"address": address}}
-    return {"cluster_name": XDS_CLUSTER, "endpoints": [{"lb_endpoints": [endpoint]}]}
+def _assignment(*addresses: Json) -> Json:
+    endpoints = [{"endpoint": {"address": address}} for address in addresses]
+    return {"cluster_name": XDS_CLUSTER, "endpoints": [{"lb_endpoints": endpoints}]}
 
 
 def _tls(xds: Elsewhere) -> Json:

@@ -8,6 +8,7 @@ import msgspec
 
 from core.errors import MeshError
 from proxy import attended
+from proxy.early import INTERRUPTED
 from proxy.wishes import Wishes, assignment
 
 _RUN_HELP = """Run APP behind an Envoy of its own, until it ends.
@@ -42,6 +43,14 @@ def app() -> None:
 @click.option("--app-address", default="127.0.0.1", show_default=True, help="Where APP listens.")
 @click.option("--capture", type=click.Choice(["none", "redirect"]), default="none", show_default=True,
               help="redirect: the kernel leads traffic to Envoy, by rules of `istio-agent capture apply`.")  # fmt: skip
+@click.option(
+    "--interception",
+    type=click.Choice(["REDIRECT", "TPROXY"], case_sensitive=False),
+    metavar="[REDIRECT|TPROXY]",
+    default="REDIRECT",
+    show_default=True,
+    help="As in those rules; TPROXY: APP sees the addresses of its callers.",
+)
 @click.option(
     "--proxy-mark", type=int, default=0, metavar="MARK", help="By which those rules know Envoy. [default: by its user]"
 )
@@ -93,7 +102,7 @@ def main() -> int:
         attended.complain(error.format_message(), "istio-agent run --help shows how it is used")
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
-        return 130
+        return INTERRUPTED
     return code if isinstance(code, int) else 0
 
 

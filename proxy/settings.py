@@ -25,8 +25,8 @@ class AgentSettings(msgspec.Struct, frozen=True, kw_only=True):
     """What is this agent's own. Times are seconds.
 
     `directory` is made (0700) and emptied by the agent; Envoy runs in it. `xds_socket` is the Manager's unix socket for
-    this workload, or `xds` its port elsewhere; `identity` is where certificates come from: without it there are none,
-    and Envoy starts at once.
+    this workload, `further_xds_sockets` those of other Managers, or `xds` its port elsewhere; `identity` is where
+    certificates come from: without it there are none, and Envoy starts at once.
     `termination_drain`: how long open connections may end by themselves when the agent stops (Istio: 5), and at least
     `drain_minimum`, in which others hear that this workload is leaving; 0: they may not.
     `hold_application`: it starts once Envoy is ready. `application_ports`: what is probed for `/app-health`, beside the
@@ -37,6 +37,7 @@ class AgentSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     directory: str
     xds_socket: str = ""
+    further_xds_sockets: tuple[str, ...] = ()
     xds: Elsewhere | None = None
     identity: Source | None = None
     certificate_lifetime: int = LIFETIME
@@ -54,6 +55,11 @@ class AgentSettings(msgspec.Struct, frozen=True, kw_only=True):
     ready_port: int | None = None
     metrics_port: int | None = None
     keep_logs: bool = False
+
+    @property
+    def xds_sockets(self) -> tuple[str, ...]:
+        """Of all Managers of this machine; none when they are elsewhere."""
+        return (self.xds_socket, *self.further_xds_sockets) if self.xds_socket else ()
 
 
 class Host(msgspec.Struct, frozen=True, kw_only=True):

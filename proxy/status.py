@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 import msgspec
 
 from core.errors import Unavailable
-from core.model.workload import AppPort, Explicit, Workload
+from core.model.workload import AppPort, Explicit, Proxyless, Workload
 from proxy.health import Admin
 from proxy.metrics import istio_names, merged
 from proxy.settings import Scrape
@@ -88,6 +88,8 @@ class Status:
         return Answer(body=b"stopping\n")
 
     async def _envoy_metrics(self) -> str:
+        if isinstance(self._workload.capture, Proxyless):
+            return "# no metrics of the mesh: gRPC without a proxy has none\n"
         try:
             return istio_names((await self._admin.get("/stats/prometheus?usedonly")).text)
         except Unavailable as error:

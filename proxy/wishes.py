@@ -7,12 +7,12 @@ from typing import Literal
 import msgspec
 
 from core.errors import Misconfigured
-from core.manager.paths import agent_directory, ca_socket, xds_socket
+from core.manager.paths import agent_directory, ca_socket, homes, xds_socket
 from core.model.identity import SpiffeId
 from core.model.labels import Labels
 from core.model.mesh import Mesh
 from core.model.service import WorkloadKey
-from core.model.workload import AppPort, Capture, Explicit, Proxyless, Redirected, Workload
+from core.model.workload import AppPort, Capture, Explicit, Interception, Proxyless, Redirected, Workload
 from proxy import binary
 from proxy.bootstrap import Elsewhere
 from proxy.identity.authority import Local, Remote
@@ -36,6 +36,7 @@ class Wishes(msgspec.Struct, frozen=True, kw_only=True):
     ports: tuple[str, ...] = ()
     app_address: str = "127.0.0.1"
     capture: Literal["none", "redirect"] = "none"
+    interception: Interception = "REDIRECT"
     proxy_mark: int = 0
     http_proxy_port: int = 15007
     labels: tuple[str, ...] = ()
@@ -91,10 +92,19 @@ def _capture(wishes: Wishes) -> Capture:
     if wishes.proxyless:
         return _proxyless(_ports(wishes))
     if wishes.capture == "redirect":
-        return Redirected(mark=wishes.proxy_mark)
-    if wishes.proxy_mark:
-        raise Misconfigured("--proxy-mark is for --capture redirect", fix=_HELP)
+        return _redirected(wishes)
+    if wishes.proxy_mark or wishes.interception == "TPROXY":
+        option = "--proxy-mark" if wishes.proxy_mark else "--interception TPROXY"
+        raise Misconfigured(f"{option} is for --capture redirect", fix=_HELP)
     return Explicit(app_ports=_ports(wishes), http_proxy_port=wishes.http_proxy_port)
+
+
+def _redirected(wishes: Wishes) -> Redirected:
+    capture = Redirected(mark=wishes.proxy_mark, transparent=wishes.interception == "TPROXY")
+    if capture.transparent and capture.mark == capture.tproxy_mark:
+        text = f"--proxy-mark {capture.mark} is the mark of TPROXY itself"
+        raise Misconfigured(text, fix="Choose another one, here and with istio-agent capture apply: 1336.")
+    return capture
 
 
 _NO_ENVOY = binary.Binary(path="", version="", source="nowhere")
@@ -141,8 +151,11 @@ def _settings(wishes: Wishes) -> AgentSettings:
             "no Manager is named", fix="Give --state-dir, or --manager with --xds, --token and --roots."
         )
     state = Path(wishes.state_dir).absolute()
-    identity = Local(socket=str(ca_socket(state, wishes.key)))
-    return msgspec.structs.replace(common, xds_socket=str(xds_socket(state, wishes.key)), identity=identity)
+    managers = homes(state)
+    xds, *further_xds = (str(xds_socket(home, wishes.key)) for home in managers)
+    ca, *further_ca = (str(ca_socket(home, wishes.key)) for home in managers)
+    identity = Local(socket=ca, further=tuple(further_ca))
+    return msgspec.structs.replace(common, xds_socket=xds, further_xds_sockets=tuple(further_xds), identity=identity)
 
 
 def _elsewhere(wishes: Wishes, common: AgentSettings) -> AgentSettings:
@@ -152,7 +165,9 @@ def _elsewhere(wishes: Wishes, common: AgentSettings) -> AgentSettings:
         raise Misconfigured(f"--manager {wishes.manager} is no https URL", fix=_HELP)
     host, _, port = wishes.xds.rpartition(":")
     manager = str(SpiffeId(wishes.trust_domain, MANAGER))
-    remote = Remote(url=wishes.manager, token=wishes.token, roots=wishes.roots, identity=manager)
+    remote = Remote(
+        url=wishes.manager, token=wishes.token, roots=wishes.roots, identity=manager, mark=wishes.proxy_mark
+    )
     xds = Elsewhere(host=host.strip("[]"), port=_number(port, "--xds"), identity=manager)
     return msgspec.structs.replace(common, identity=remote, xds=xds)
 

@@ -5,6 +5,7 @@ a slow one costs nothing, and is told when what it has yet to read is no longer 
 """
 
 import asyncio
+from bisect import bisect_right
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
@@ -12,10 +13,12 @@ V = TypeVar("V")
 
 
 class Journal(Generic[V]):
-    """Values have the numbers from `first` + 1 to `last`, without a gap; of those before, nothing is known."""
+    """Knows every value with a number from `first` + 1 to `last`; of those before, nothing is known."""
 
     def __init__(self, *, last: int = 0) -> None:
         self._values: list[V] = []
+        self._numbers: list[int] = []
+        self._first = last
         self._last = last
         self._closed = False
         self._bell = asyncio.Event()
@@ -23,7 +26,7 @@ class Journal(Generic[V]):
     @property
     def first(self) -> int:
         """The smallest number that one can go on from."""
-        return self._last - len(self._values)
+        return self._first
 
     @property
     def last(self) -> int:
@@ -33,31 +36,41 @@ class Journal(Generic[V]):
         return tuple(self._values)
 
     def append(self, *values: V) -> None:
-        self._values.extend(values)
-        self._last += len(values)
+        """They get the numbers after `last`."""
+        for number, value in enumerate(values, self._last + 1):
+            self._note(number, value)
+        self._ring()
+
+    def insert(self, number: int, value: V) -> None:
+        """The next value has this number, which lies beyond `last`; those in between have none."""
+        self._note(number, value)
         self._ring()
 
     def keep(self, newest: int) -> None:
         """Forgets all but the `newest` values."""
-        if len(self._values) > newest:
-            del self._values[: len(self._values) - newest]
+        self._forget(len(self._values) - newest)
 
     def forget_while(self, outdated: Callable[[V], bool]) -> None:
         """Forgets the oldest values up to the first that is not outdated."""
         kept = next((place for place, value in enumerate(self._values) if not outdated(value)), len(self._values))
-        del self._values[:kept]
+        self._forget(kept)
+
+    def forget_to(self, number: int) -> None:
+        """Forgets the values up to `number`."""
+        self._forget(bisect_right(self._numbers, number))
 
     def restart(self, last: int) -> None:
         """Forgets everything and goes on after the number `last`, as if it had been told."""
         self._values.clear()
-        self._last = last
+        self._numbers.clear()
+        self._first = self._last = last
         self._ring()
 
     def after(self, number: int) -> tuple[V, ...] | None:
         """The values that followed `number`; None when some of them are forgotten, or `number` lies ahead."""
-        if not self.first <= number <= self._last:
+        if not self._first <= number <= self._last:
             return None
-        return tuple(self._values[number - self.first :])
+        return tuple(self._values[bisect_right(self._numbers, number) :])
 
     async def beyond(self, number: int) -> bool:
         """Waits until something follows `number`. False: nothing ever will, the journal was closed."""
@@ -69,6 +82,17 @@ class Journal(Generic[V]):
         """Ends the waiting of all readers, also of those to come."""
         self._closed = True
         self._ring()
+
+    def _note(self, number: int, value: V) -> None:
+        self._values.append(value)
+        self._numbers.append(number)
+        self._last = number
+
+    def _forget(self, count: int) -> None:
+        """The oldest; none when `count` is not above zero."""
+        if count > 0:
+            self._first = self._numbers[count - 1]
+            del self._values[:count], self._numbers[:count]
 
     def _ring(self) -> None:
         bell, self._bell = self._bell, asyncio.Event()

@@ -11,7 +11,8 @@ from core.compiler.hosts import known_names
 from core.compiler.inputs import Inputs
 from core.compiler.outbound import port_chains, tcp_ports
 from core.compiler.precedence import effective, policy_for, service_for
-from core.compiler.upstreams import load_assignments, upstreams
+from core.compiler.scope import NOWHERE, Near
+from core.compiler.upstreams import load_assignments, reachable, upstreams
 from core.ir.traffic import Balance
 from core.model.mesh import OutboundMode
 from core.model.protocol import Protocol
@@ -197,7 +198,7 @@ def _heads(inputs: Inputs, namespace: str, place: tuple[str, int]) -> tuple[Serv
 # -- upstreams ---------------------------------------------------------------------------------------------------------
 
 
-def captured_upstreams(inputs: Inputs, namespace: str, key: ServiceKey) -> tuple[Upstream, ...]:
+def captured_upstreams(inputs: Inputs, namespace: str, key: ServiceKey, near: Near = NOWHERE) -> tuple[Upstream, ...]:
     """The upstreams of a service; where nobody is to choose an endpoint, the connection keeps the one it was meant for.
 
     That is so for headless services, and where a policy says PASSTHROUGH.
@@ -205,14 +206,16 @@ def captured_upstreams(inputs: Inputs, namespace: str, key: ServiceKey) -> tuple
     kept = _kept(inputs, namespace, key)
     return tuple(
         _as_meant(inputs, namespace, key, each) if each.name in kept else each
-        for each in upstreams(inputs, namespace, key)
+        for each in upstreams(inputs, namespace, key, near)
     )
 
 
-def captured_assignments(inputs: Inputs, namespace: str, key: ServiceKey) -> tuple[LoadAssignment, ...]:
+def captured_assignments(
+    inputs: Inputs, namespace: str, key: ServiceKey, near: Near = NOWHERE
+) -> tuple[LoadAssignment, ...]:
     """The endpoints of those upstreams that choose one."""
     kept = _kept(inputs, namespace, key)
-    return tuple(each for each in load_assignments(inputs, namespace, key) if each.name not in kept)
+    return tuple(each for each in load_assignments(inputs, namespace, key, near) if each.name not in kept)
 
 
 def _kept(inputs: Inputs, namespace: str, key: ServiceKey) -> frozenset[str]:
@@ -230,7 +233,7 @@ def _kept(inputs: Inputs, namespace: str, key: ServiceKey) -> frozenset[str]:
 def _as_meant(inputs: Inputs, namespace: str, key: ServiceKey, upstream: Upstream) -> Upstream:
     security = _of_all(inputs, namespace, key, upstream)
     return msgspec.structs.replace(
-        upstream, endpoints=OriginalDestination(), load_balancer=Balance(), security=security
+        upstream, endpoints=OriginalDestination(), load_balancer=Balance(), by_locality=False, security=security
     )
 
 
@@ -238,6 +241,6 @@ def _of_all(inputs: Inputs, namespace: str, key: ServiceKey, upstream: Upstream)
     """An endpoint that is not chosen from a list cannot be looked up in it: all have mutual TLS, or none is used."""
     if not isinstance(upstream.security, Automatic):
         return upstream.security
-    assignments = (each for each in load_assignments(inputs, namespace, key) if each.name == upstream.name)
-    endpoints = [endpoint for each in assignments for locality in each.localities for endpoint in locality.endpoints]
+    found = (each for each in reachable(inputs, namespace, key) if each.name == upstream.name)
+    endpoints = [candidate.endpoint for each in found for candidate in each.candidates]
     return upstream.security.mesh if endpoints and all(each.mutual for each in endpoints) else NO_TLS

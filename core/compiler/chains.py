@@ -10,7 +10,9 @@ import msgspec
 from msgspec.structs import replace
 
 from core.compiler import names
+from core.compiler.access import ANYBODY, Access
 from core.ir.security import MutualTls
+from core.ir.values import Retry
 from core.model.protocol import Protocol
 from core.model.service import Port
 from core.view.listener import (
@@ -35,12 +37,16 @@ _MESH_IN_TLS = ChainMatch(transport="tls", protocols=(*MESH_HTTP, *MESH_TCP))
 # gRPC clients without a proxy know no other word than their own.
 _HTTP2_IN_TLS = ChainMatch(transport="tls", protocols=(*MESH_HTTP, *MESH_TCP, "h2"))
 
+_UNSENT = Retry(attempts=2, conditions=("reset-before-request",), ignore_previous_hosts=False)
+"""The application closed an idle connection at the moment when a call was to go out on it: it saw nothing of that."""
+
 
 class Terms(msgspec.Struct, frozen=True):
-    """On which a port takes its callers; with mutual TLS, those of `trust_domain`."""
+    """On which a port takes its callers; with mutual TLS, those of `trust_domain`. Of these, whom `access` lets in."""
 
     mode: MutualTls
     trust_domain: str = "cluster.local"
+    access: Access = ANYBODY
 
     @property
     def http(self) -> MeshServer:
@@ -54,7 +60,7 @@ class Terms(msgspec.Struct, frozen=True):
 def declared(number: int, port: Port, terms: Terms) -> tuple[FilterChain, ...]:
     """For the workload's port `number`, which serves `port` of a service."""
     upstream = names.inbound(number)
-    http, tcp = _http(number, port.number, upstream), _tcp(upstream)
+    http, tcp = _http(number, port.number, upstream, terms), _tcp(upstream, terms)
     if port.protocol.is_http:
         return tuple(_for_http(terms, http, mesh=_HTTP2_IN_TLS if port.protocol.is_http2 else _MESH_IN_TLS))
     if port.protocol is Protocol.AUTO:
@@ -65,7 +71,7 @@ def declared(number: int, port: Port, terms: Terms) -> tuple[FilterChain, ...]:
 def undeclared(terms: Terms) -> tuple[FilterChain, ...]:
     """For ports that no service knows (capture `redirect`): to wherever the connection was meant to go."""
     upstream = names.INBOUND_PASSTHROUGH
-    http, tcp = _http(0, 0, upstream), _tcp(upstream)
+    http, tcp = _http(0, 0, upstream, terms), _tcp(upstream, terms)
     named = {HttpChain: "virtualInbound-catchall-http", TcpChain: "virtualInbound-catchall-tcp"}
     return tuple(replace(each, name=named[type(each.serve)]) for each in _for_any(terms, http, tcp))
 
@@ -114,11 +120,12 @@ def _for_any(terms: Terms, http: Serve, tcp: Serve) -> Iterator[FilterChain]:
             yield FilterChain(match=ANY, serve=tcp)
 
 
-def _http(number: int, service_port: int, upstream: str) -> HttpChain:
-    route = Route(name="default", action=ForwardTo(upstreams=(WeightedUpstream(upstream),)))
+def _http(number: int, service_port: int, upstream: str, terms: Terms) -> HttpChain:
+    route = Route(name="default", action=ForwardTo(upstreams=(WeightedUpstream(upstream),), retry=_UNSENT))
     virtual_host = VirtualHost(f"inbound|http|{service_port}", ("*",), (route,))
-    return HttpChain(stat_prefix=f"inbound_0.0.0.0_{number}", routes=RouteConfiguration(upstream, (virtual_host,)))
+    routes = RouteConfiguration(upstream, (virtual_host,))
+    return HttpChain(stat_prefix=f"inbound_0.0.0.0_{number}", routes=routes, checks=terms.access.http)
 
 
-def _tcp(upstream: str) -> TcpChain:
-    return TcpChain(stat_prefix=upstream, upstreams=(WeightedUpstream(upstream),))
+def _tcp(upstream: str, terms: Terms) -> TcpChain:
+    return TcpChain(stat_prefix=upstream, upstreams=(WeightedUpstream(upstream),), checks=terms.access.bytes)

@@ -5,8 +5,10 @@ What is wrong within one document is found when it is lowered.
 
 from collections.abc import Iterator
 
+from core.compiler.access_findings import governs_nobody, not_followed_by_grpc
 from core.compiler.disagreement import disagreements
 from core.compiler.gateway_findings import gateway_findings, rule_findings
+from core.compiler.grpc_findings import not_followed_of_policy, not_followed_of_routes, not_reached
 from core.compiler.inputs import Inputs, wildcards
 from core.compiler.peer_findings import disagreements_on_tls, selects_nobody
 from core.compiler.precedence import route_rules_for, service_for
@@ -33,14 +35,18 @@ def findings(inputs: Inputs, key: ConfigKey) -> tuple[Diagnostic, ...]:
     peers = inputs.peer_rules.get(key)
     if peers is not None:
         found += selects_nobody(inputs, peers)
+    access = inputs.access_rules.get(key)
+    if access is not None:
+        found += (*governs_nobody(inputs, access), *not_followed_by_grpc(inputs, access))
     declaration = inputs.declarations.get(key)
     if declaration is not None:
-        found += disagreements(inputs, declaration)
+        found += (*disagreements(inputs, declaration), *not_reached(inputs, declaration))
     return tuple(found)
 
 
 def _route_findings(inputs: Inputs, rule: RouteRule) -> Iterator[Diagnostic]:
     yield from _hidden(inputs, rule)
+    yield from not_followed_of_routes(inputs, rule)
     yield from rule_findings(inputs, rule)
     for route in rule.http:
         if isinstance(route.action, Forward):
@@ -98,6 +104,7 @@ def _policy_findings(inputs: Inputs, policy: DestinationPolicy) -> Iterator[Diag
         yield _ineffective(what, f"write host: {service.key.host}", policy.origin.at("host"))
     else:
         yield from disagreements_on_tls(inputs, policy, service)
+        yield from not_followed_of_policy(inputs, policy, service)
         yield from _empty_subsets(inputs, policy, service)
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import msgspec
 
 from core.compiler import names
+from core.compiler.access import access
 from core.compiler.inputs import Inputs, label_keys
 from core.compiler.precedence import visible
 from core.compiler.routing import ruled
@@ -20,6 +21,7 @@ from core.model.config import ConfigKey
 from core.model.secret import Sealed, Secret, SecretKey
 from core.model.service import WorkloadKey
 from core.model.workload import EntryPort
+from core.view.access import Check
 from core.view.listener import ChainMatch, FilterChain, HttpChain, Listener, NamedRoutes, Socket
 from core.view.route import Route, RouteConfiguration, VirtualHost
 from core.view.secret import Certificate, InFile, Inline, Roots, Shown
@@ -156,24 +158,24 @@ def _listener(inputs: Inputs, entry: EntryPort, chains: tuple[FilterChain, ...])
 
 
 def _chains(inputs: Inputs, key: WorkloadKey, entry: EntryPort) -> tuple[FilterChain, ...]:
-    served = served_at(inputs, key, entry.port)
+    served, checks = served_at(inputs, key, entry.port), access(inputs, key).http
     prefix = f"outbound_{names.listener(entry.address, entry.target)}"
     if served and served[0].server.tls is None:
-        return (FilterChain(serve=_http(prefix, names.gateway_http_routes(entry.port))),)
+        return (FilterChain(serve=_http(prefix, names.gateway_http_routes(entry.port), checks)),)
     return tuple(
         FilterChain(
             name=_https(entry.port, each),
             match=ChainMatch(transport="tls", server_names=_server_names(each)),
             security=security,
-            serve=_http(prefix, _https(entry.port, each)),
+            serve=_http(prefix, _https(entry.port, each), checks),
         )
         for each in served
         if (security := _security(inputs, key.namespace, each.server)) != NO_TLS
     )
 
 
-def _http(prefix: str, routes: str) -> HttpChain:
-    return HttpChain(stat_prefix=prefix, routes=NamedRoutes(routes), edge=True)
+def _http(prefix: str, routes: str, checks: tuple[Check, ...]) -> HttpChain:
+    return HttpChain(stat_prefix=prefix, routes=NamedRoutes(routes), edge=True, checks=checks)
 
 
 def _server_names(served: Served) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ some for connections to ports that no service knows. What a port does with its c
 import msgspec
 
 from core.compiler import chains, names
+from core.compiler.access import access
 from core.compiler.inputs import Inputs
 from core.compiler.peers import Peers, peers
 from core.model.protocol import Protocol
@@ -73,7 +74,8 @@ def _anywhere(inputs: Inputs, key: WorkloadKey) -> tuple[Upstream, ...]:
 
 
 def _terms(inputs: Inputs, workload: Workload, demanded: Peers, port: int) -> chains.Terms:
-    return chains.Terms(demanded.at(workload.labels, port), inputs.mesh.trust_domain)
+    mode, domain = demanded.at(workload.labels, port), inputs.mesh.trust_domain
+    return chains.Terms(mode, domain, access(inputs, workload.key))
 
 
 # -- capture none ------------------------------------------------------------------------------------------------------
@@ -110,7 +112,7 @@ def _virtual_inbound(inputs: Inputs, workload: Workload, capture: Redirected, de
         access_log=inputs.mesh.access_log,
         original=True,
         transparent=capture.transparent,
-        mark=capture.mark if capture.transparent else 0,
+        mark=capture.tproxy_mark if capture.transparent else 0,
     )
 
 
@@ -162,8 +164,13 @@ def _applications(capture: Capture, claimed: dict[int, tuple[Service, Port]]) ->
 
 
 def _where_it_was_meant_to_go(capture: Redirected) -> OriginalDestination:
-    """With TPROXY the application sees its caller's address, so the proxy cannot have one of its own."""
-    return OriginalDestination(source="" if capture.transparent else OWN_SOURCE, mark=capture.mark)
+    """With TPROXY the application sees its caller's address, so that nothing but a mark tells who sends.
+
+    Elsewhere the address does, and a proxy that is known by its user may have no right to mark anything.
+    """
+    if capture.transparent:
+        return OriginalDestination(mark=capture.tproxy_mark)
+    return OriginalDestination(source=OWN_SOURCE)
 
 
 def _claims(inputs: Inputs, key: WorkloadKey) -> list[tuple[int, Service, Port]]:

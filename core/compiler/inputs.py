@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 
 from core.incremental import Graph, Multimap, Table
+from core.ir.access import AccessRule
 from core.ir.declared import Declaration
 from core.ir.gateway import GatewayRule
 from core.ir.routing import RouteRule
@@ -95,6 +96,7 @@ class Inputs:
     not looked at for every instance that comes or goes.
     `unaddressed_by_port`: declared services without an address of their own, by the ports on which they are known by
     nothing else: those that do not speak HTTP, or not by declaration.
+    `grpc_workloads`: those without a proxy, under the one key "".
     """
 
     def __init__(self) -> None:
@@ -120,10 +122,13 @@ class Inputs:
         self.declarations: Table[ConfigKey, Declaration] = table("declarations")
         self.peer_rules: Table[ConfigKey, PeerRule] = table("peer_rules")
         self.peer_rules_by_namespace: Multimap[str, ConfigKey] = multimap("peer_rules_by_namespace")
+        self.access_rules: Table[ConfigKey, AccessRule] = table("access_rules")
+        self.access_rules_by_target: Multimap[tuple[str, str], ConfigKey] = multimap("access_rules_by_target")
         self.route_rules_by_gateway: Multimap[str, ConfigKey] = multimap("route_rules_by_gateway")
         self.gateways: Table[ConfigKey, GatewayRule] = table("gateways")
         self.gateways_by_label: Multimap[str, ConfigKey] = multimap("gateways_by_label")
         self.gateway_workloads: Multimap[str, WorkloadKey] = multimap("gateway_workloads")
+        self.grpc_workloads: Multimap[str, WorkloadKey] = multimap("grpc_workloads")
         self.secrets: Table[SecretKey, Secret] = table("secrets")
         self.secret_problems: Table[SecretKey, str] = table("secret_problems")
         self._mesh.put("", Mesh())
@@ -140,12 +145,14 @@ class Inputs:
 
 
 def label_keys(labels: Labels) -> tuple[str, ...]:
-    """Under which keys `gateways_by_label` is asked for what selects a workload: "" is what selects all."""
+    """Under which keys `gateways_by_label` (with a namespace: `access_rules_by_target`) is asked for what selects a
+    workload: "" is what selects all.
+    """
     return ("", *(f"{name}={value}" for name, value in labels))
 
 
 def selector_key(selector: Labels) -> str:
-    """Under which key of `gateways_by_label` a selector stands: one of its pairs will do."""
+    """Under which of `label_keys` a selector stands: one of its pairs will do."""
     return label_keys(selector)[-1]
 
 

@@ -34,8 +34,8 @@ def disagreements_on_tls(inputs: Inputs, policy: DestinationPolicy, service: Ser
         if isinstance(tls, PlainBytes) and (strict := _strict(inputs, port, instances)):
             what = f"{strict} takes nothing but mutual TLS on port {port.number}, and the rule calls it without"
             yield _conflict(what, "take tls out: mutual TLS is spoken by itself", policy.origin)
-        if isinstance(tls, MeshTls) and (bare := _bare(instances)):
-            what = f"{bare} has no proxy of the mesh, and the rule calls port {port.number} with the mesh's mutual TLS"
+        if isinstance(tls, MeshTls) and (bare := _bare(inputs, port, instances)):
+            what = f"{bare}, and the rule calls port {port.number} with the mesh's mutual TLS"
             yield _conflict(what, "take tls out: mutual TLS is spoken with whoever has it", policy.origin)
 
 
@@ -46,17 +46,24 @@ def _conflict(what: str, fix: str, origin: Origin) -> Diagnostic:
 
 def _strict(inputs: Inputs, port: Port, instances: list[Instance]) -> str:
     """The first workload that takes nothing else there."""
+    return next((str(each.workload) for each in instances if _is_strict(inputs, port, each)), "")
+
+
+def _is_strict(inputs: Inputs, port: Port, instance: Instance) -> bool:
+    number = instance.port(port.name)
+    if instance.identity is None or instance.workload is None or number is None:
+        return False
+    return peers(inputs, instance.workload.namespace).at(instance.labels, number) == "STRICT"
+
+
+def _bare(inputs: Inputs, port: Port, instances: list[Instance]) -> str:
+    """The first workload that has none; a gRPC server without a proxy has it where nothing else is allowed."""
     for each in instances:
-        number = each.port(port.name)
-        if each.identity is None or each.workload is None or number is None:
-            continue
-        if peers(inputs, each.workload.namespace).at(each.labels, number) == "STRICT":
-            return str(each.workload)
+        if each.identity is None:
+            return f"{each.workload or each.address} has no proxy of the mesh"
+        if each.proxyless and not _is_strict(inputs, port, each):
+            return f"{each.workload}, a gRPC server without a proxy, takes plain connections unless STRICT is demanded"
     return ""
-
-
-def _bare(instances: list[Instance]) -> str:
-    return next((str(each.workload or each.address) for each in instances if each.identity is None), "")
 
 
 def _instances(inputs: Inputs, service: Service) -> list[Instance]:

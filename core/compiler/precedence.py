@@ -5,13 +5,14 @@ from typing import TypeVar
 
 import msgspec
 
-from core.compiler.inputs import Inputs, wildcards
+from core.compiler.inputs import Inputs, label_keys, wildcards
 from core.incremental import derived
+from core.ir.access import AccessRule
 from core.ir.routing import MESH, RouteRule
 from core.ir.traffic import INHERIT_ALL, DestinationPolicy, PortPolicy, Subset, TrafficPolicy
 from core.ir.values import INHERIT, Inherit
 from core.model.config import ConfigKey, Origin
-from core.model.service import Service, ServiceKey
+from core.model.service import Service, ServiceKey, WorkloadKey
 
 T = TypeVar("T")
 
@@ -29,6 +30,12 @@ def service_for(inputs: Inputs, namespace: str, host: str) -> Service | None:
     if not services:
         services = [s for s in exported if service_for(inputs, namespace, s.key.host) == s]
     return min(services, key=lambda s: (s.key.namespace != namespace, s.created, s.key), default=None)
+
+
+def shown_service(inputs: Inputs, namespace: str, key: ServiceKey) -> Service | None:
+    """The service `key`, unless callers in `namespace` mean another one by its host. Costs no entry of its own."""
+    service = service_for(inputs, namespace, key.host)
+    return service if service is not None and service.key == key else None
 
 
 def route_rule_for(inputs: Inputs, namespace: str, host: str) -> RouteRule | None:
@@ -139,6 +146,7 @@ def _overlay(base: TrafficPolicy, over: TrafficPolicy) -> TrafficPolicy:
         return base
     return TrafficPolicy(
         load_balancer=_or(over.load_balancer, base.load_balancer),
+        locality=base.locality if over.load_balancer == INHERIT else over.locality,
         connection_pool=_or(over.connection_pool, base.connection_pool),
         outlier=_or(over.outlier, base.outlier),
         tls=_or(over.tls, base.tls),
@@ -147,3 +155,20 @@ def _overlay(base: TrafficPolicy, over: TrafficPolicy) -> TrafficPolicy:
 
 def _or(over: T | Inherit, base: T | Inherit) -> T | Inherit:
     return base if over == INHERIT else over
+
+
+@derived
+def access_rules_for(inputs: Inputs, key: WorkloadKey) -> tuple[AccessRule, ...]:
+    """All rules for a workload, those of its own namespace and of the root's; none hides another one.
+
+    In order of age, which makes no difference but to which of them is said to have decided
+    (Istio `AuthorizationPolicy.selector`).
+    """
+    workload = inputs.workloads.get(key)
+    if workload is None:
+        return ()
+    places = dict.fromkeys((inputs.mesh.root_namespace, key.namespace))
+    targets = ((namespace, label) for namespace in places for label in label_keys(workload.labels))
+    found = (inputs.access_rules.get(each) for target in targets for each in inputs.access_rules_by_target.get(target))
+    rules = [rule for rule in found if rule is not None and workload.labels.select(rule.labels)]
+    return tuple(sorted(rules, key=lambda rule: (rule.created, rule.origin.config)))

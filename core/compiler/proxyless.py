@@ -9,13 +9,14 @@ from itertools import product
 from msgspec.structs import replace
 
 from core.compiler import names
+from core.compiler.access import access
 from core.compiler.hosts import known_names, service_host
 from core.compiler.inbound import claimed_ports
 from core.compiler.inputs import Inputs
 from core.compiler.peers import peers
 from core.compiler.precedence import service_for
-from core.compiler.scope import Scope
-from core.compiler.upstreams import load_assignments, upstreams
+from core.compiler.scope import NOWHERE, Near, Scope
+from core.compiler.upstreams import Reachable, assigned, reachable, upstreams
 from core.ir.routing import RequestMatch
 from core.ir.values import NO_HEADERS, Exact, Prefix, Present, Regex, Rewrite, StringMatch, ValueMatch
 from core.kinds.regexes import matches_whole
@@ -25,7 +26,7 @@ from core.model.workload import Proxyless
 from core.view.proxyless import GrpcServer, Target
 from core.view.route import ForwardTo, Route, RouteConfiguration, VirtualHost
 from core.view.security import NO_TLS, Automatic, MeshServer, Originate
-from core.view.upstream import Discovered, LoadAssignment, LocalityEndpoints, Upstream
+from core.view.upstream import Discovered, LoadAssignment, Upstream
 
 MOST_ABSENT = 4
 """Conditions on headers that must not match, in one match: each of them doubles the routes."""
@@ -49,6 +50,14 @@ def targets(inputs: Inputs, namespace: str, key: ServiceKey) -> tuple[Target, ..
         for name in known_names(inputs, namespace, service)
         if "*" not in name
     )
+
+
+def would_be(target: str, namespace: str, domain_suffix: str) -> str:
+    """The upstream that `target` would stand for to callers in `namespace`, if there were such a service."""
+    host, _, port = target.rpartition(":")
+    name, _, other = host.removesuffix(".svc").partition(".")
+    full = host if "." in other else f"{name}.{other or namespace}.svc.{domain_suffix}"
+    return names.outbound(full, int(port) if port.isdecimal() else 0)
 
 
 def target_routes(inputs: Inputs, scope: Scope, key: ServiceKey) -> tuple[RouteConfiguration, ...]:
@@ -88,11 +97,16 @@ def _matches(match: RequestMatch) -> Iterator[RequestMatch]:
     """Calls of gRPC are POST by http, and have no query; by which name they were made is not looked at."""
     if match.query or match.authority is not None or len(match.without_headers) > MOST_ABSENT:
         return
-    if not (_holds(match.method, "POST") and _holds(match.scheme, "http")):
+    if not is_grpc_call(match):
         return
     bare = replace(match, method=None, scheme=None)
     for absent in product(*(_ways_to_differ(name, value) for name, value in match.without_headers)):
         yield replace(bare, without_headers=absent)
+
+
+def is_grpc_call(match: RequestMatch) -> bool:
+    """Whether method and scheme are those that gRPC goes by."""
+    return _holds(match.method, "POST") and _holds(match.scheme, "http")
 
 
 def _ways_to_differ(name: str, value: ValueMatch) -> tuple[tuple[str, ValueMatch], ...]:
@@ -117,7 +131,7 @@ def grpc_upstreams(inputs: Inputs, namespace: str, key: ServiceKey) -> tuple[Ups
     """Those that gRPC can call: not by names that are looked up, nor by TLS with roots of a rule's own."""
     if _shown(inputs, namespace, key) is None:
         return ()
-    mutual = {each.name for each in load_assignments(inputs, namespace, key) if _is_mutual(each)}
+    mutual = {each.name for each in reachable(inputs, namespace, key) if _is_mutual(each)}
     return tuple(
         _secured(each, mutual=each.name in mutual)
         for each in upstreams(inputs, namespace, key)
@@ -133,28 +147,25 @@ def _secured(upstream: Upstream, *, mutual: bool) -> Upstream:
     return replace(upstream, security=security.mesh if mutual else NO_TLS)
 
 
-def grpc_assignments(inputs: Inputs, namespace: str, key: ServiceKey) -> tuple[LoadAssignment, ...]:
+def grpc_assignments(
+    inputs: Inputs, namespace: str, key: ServiceKey, near: Near = NOWHERE
+) -> tuple[LoadAssignment, ...]:
     """Where mutual TLS is chosen automatically, endpoints that do not have it are left out beside those that do."""
     if _shown(inputs, namespace, key) is None:
         return ()
     automatic = {each.name for each in upstreams(inputs, namespace, key) if isinstance(each.security, Automatic)}
-    found = load_assignments(inputs, namespace, key)
-    return tuple(_only_mutual(each) if each.name in automatic and _is_mutual(each) else each for each in found)
+    found = (_secured_alike(each, automatic) for each in reachable(inputs, namespace, key))
+    return tuple(assigned(each, inputs.mesh, near) for each in found)
 
 
-def _is_mutual(assignment: LoadAssignment) -> bool:
-    return any(endpoint.mutual for place in assignment.localities for endpoint in place.endpoints)
+def _secured_alike(found: Reachable, automatic: set[str]) -> Reachable:
+    if found.name not in automatic or not _is_mutual(found):
+        return found
+    return found._replace(candidates=[each for each in found.candidates if each.endpoint.mutual])
 
 
-def _only_mutual(assignment: LoadAssignment) -> LoadAssignment:
-    found = (_without_plain(place) for place in assignment.localities)
-    return replace(assignment, localities=tuple(place for place in found if place.endpoints))
-
-
-def _without_plain(place: LocalityEndpoints) -> LocalityEndpoints:
-    kept = tuple(endpoint for endpoint in place.endpoints if endpoint.mutual)
-    lost = sum(endpoint.weight for endpoint in place.endpoints if not endpoint.mutual)
-    return replace(place, endpoints=kept, weight=max(place.weight - lost, 1))
+def _is_mutual(found: Reachable) -> bool:
+    return any(each.endpoint.mutual for each in found.candidates)
 
 
 # -- being called ------------------------------------------------------------------------------------------------------
@@ -176,6 +187,7 @@ def grpc_servers(inputs: Inputs, key: WorkloadKey) -> tuple[GrpcServer, ...]:
             address=address,
             port=port,
             security=mutual if demanded.at(workload.labels, port) == "STRICT" else NO_TLS,
+            checks=access(inputs, key).grpc,
         )
         for port in workload.capture.ports
         if port in claimed

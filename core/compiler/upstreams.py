@@ -1,29 +1,32 @@
 """Upstreams: one for each port and subset of a service, with the policy that holds for it, and their endpoints."""
 
-from collections import defaultdict
+from collections.abc import Iterator
 from typing import NamedTuple, TypeVar, assert_never
 
 from msgspec.structs import replace
 
 from core.compiler import names
 from core.compiler.inputs import Inputs
+from core.compiler.nearness import Candidate, in_force, placed
 from core.compiler.peers import Peers, peers
 from core.compiler.precedence import Policy, effective, policy_for
+from core.compiler.scope import NOWHERE, Near
 from core.ir.security import MeshTls, MutualTls, PlainBytes, ServerTls
 from core.ir.traffic import INHERIT_ALL, Balance, ConnectionPool, LoadBalancer, Subset, TrafficPolicy
 from core.ir.values import Inherit
 from core.model.config import Origin
 from core.model.identity import SpiffeId
+from core.model.locality import Distribute, LocalityPolicy
+from core.model.mesh import Mesh
 from core.model.peer import Peer
 from core.model.protocol import Protocol
-from core.model.service import Health, Instance, Locality, Port, Resolution, Service, ServiceKey
+from core.model.service import Health, Instance, Port, Resolution, Service, ServiceKey
 from core.view.security import MESH_TCP, NO_TLS, Automatic, ClientSecurity, MeshClient, Originate
 from core.view.upstream import (
     Discovered,
     Endpoint,
     HttpVersion,
     LoadAssignment,
-    LocalityEndpoints,
     Resolved,
     ServiceRef,
     Upstream,
@@ -35,13 +38,16 @@ Ready = tuple[Instance, Peers | None]
 """An instance that may be called, and where a proxy of the mesh is there, what it demands of callers."""
 
 
-def upstreams(inputs: Inputs, namespace: str, key: ServiceKey) -> tuple[Upstream, ...]:
-    """All upstreams of a service as callers in `namespace` see it; UDP ports have none."""
+def upstreams(inputs: Inputs, namespace: str, key: ServiceKey, near: Near = NOWHERE) -> tuple[Upstream, ...]:
+    """All upstreams of a service as callers in `namespace` see it; UDP ports have none.
+
+    Where the callers are makes a difference only if names are looked up.
+    """
     service = inputs.services.get(key)
     if service is None:
         return ()
     policy = policy_for(inputs, namespace, key)
-    callers = _Callers(inputs.mesh.connect_timeout, inputs.mesh.auto_mtls, inputs.identities.get(key))
+    callers = _Callers(inputs.mesh, inputs.identities.get(key), near)
     # Where names are looked up, endpoints are part of the upstream; else it must not change when they do.
     looked_up = _ready(inputs, key) if service.resolution is Resolution.DNS else None
     return tuple(
@@ -55,9 +61,9 @@ def upstreams(inputs: Inputs, namespace: str, key: ServiceKey) -> tuple[Upstream
 class _Callers(NamedTuple):
     """What all callers of a service have in common, rules aside."""
 
-    connect_timeout: int
-    auto_mtls: bool
+    mesh: Mesh
     identities: tuple[SpiffeId, ...]
+    near: Near
 
 
 def _upstream(
@@ -73,12 +79,14 @@ def _upstream(
     subset_name = subset.name if subset else ""
     http = _http_version(port.protocol, pool)
     mesh = _mesh_client(service, port, subset_name, callers, http)
+    locality = in_force(blocks, callers.mesh)
     return Upstream(
         name=names.outbound(service.key.host, port.number, subset_name),
-        endpoints=Discovered() if looked_up is None else Resolved(_localities(port, subset, looked_up)),
+        endpoints=_endpoints(looked_up, port, subset, (locality, callers.near)),
         http=http,
-        connect_timeout=pool.connect_timeout or callers.connect_timeout,
+        connect_timeout=pool.connect_timeout or callers.mesh.connect_timeout,
         load_balancer=_balancer(blocks),
+        by_locality=isinstance(locality, Distribute),
         pool=pool,
         outlier=_resolve(blocks.outlier, None),
         security=_security(blocks, service, mesh, callers, http),
@@ -87,6 +95,14 @@ def _upstream(
         port=port.number,
         origins=(*_origins(policy, blocks, subset), *((service.origin,) if service.origin else ())),
     )
+
+
+def _endpoints(
+    looked_up: list[Ready] | None, port: Port, subset: Subset | None, place: tuple[LocalityPolicy, Near]
+) -> Discovered | Resolved:
+    if looked_up is None:
+        return Discovered()
+    return Resolved(placed(_candidates(port, subset, looked_up), *place))
 
 
 def _security(
@@ -101,7 +117,7 @@ def _security(
         case ServerTls() as tls:
             return _originate(tls, service.key.host if http == "none" else "")
         case Inherit():
-            return Automatic(mesh=mesh) if callers.auto_mtls and not service.key.declared_by else NO_TLS
+            return Automatic(mesh=mesh) if callers.mesh.auto_mtls and not service.key.declared_by else NO_TLS
         case _:
             assert_never(blocks.tls)
 
@@ -160,21 +176,36 @@ def _http_version(protocol: Protocol, pool: ConnectionPool) -> HttpVersion:
     return "http1"
 
 
-def load_assignments(inputs: Inputs, namespace: str, key: ServiceKey) -> tuple[LoadAssignment, ...]:
+def load_assignments(
+    inputs: Inputs, namespace: str, key: ServiceKey, near: Near = NOWHERE
+) -> tuple[LoadAssignment, ...]:
     """The endpoints of every upstream of a service, in the order of `upstreams`; none where names are looked up."""
+    return tuple(assigned(each, inputs.mesh, near) for each in reachable(inputs, namespace, key))
+
+
+class Reachable(NamedTuple):
+    """Who may be called by the upstream of this name, and the rules for it."""
+
+    name: str
+    blocks: TrafficPolicy
+    candidates: list[Candidate]
+
+
+def assigned(found: Reachable, mesh: Mesh, near: Near) -> LoadAssignment:
+    """The same as callers at `near` are to choose among it."""
+    return LoadAssignment(found.name, placed(found.candidates, in_force(found.blocks, mesh), near))
+
+
+def reachable(inputs: Inputs, namespace: str, key: ServiceKey) -> Iterator[Reachable]:
+    """What load assignments are made of, in their order, wherever the callers are."""
     service = inputs.services.get(key)
     if service is None or service.resolution is Resolution.DNS:
-        return ()
-    subsets = (None, *policy_for(inputs, namespace, key).subsets)
-    ready = _ready(inputs, key)
-    return tuple(
-        LoadAssignment(
-            names.outbound(key.host, port.number, subset.name if subset else ""), _localities(port, subset, ready)
-        )
-        for port in service.ports
-        if port.protocol is not Protocol.UDP
-        for subset in subsets
-    )
+        return
+    policy, ready = policy_for(inputs, namespace, key), _ready(inputs, key)
+    for port in service.ports:
+        for subset in (None, *policy.subsets) if port.protocol is not Protocol.UDP else ():
+            name = names.outbound(key.host, port.number, subset.name if subset else "")
+            yield Reachable(name, effective(policy, port.number, subset), _candidates(port, subset, ready))
 
 
 def _ready(inputs: Inputs, key: ServiceKey) -> list[Ready]:
@@ -204,8 +235,8 @@ def _speaks_mutual(instance: Instance, mode: MutualTls) -> bool:
     return mode == "STRICT" if instance.proxyless else mode != "DISABLE"
 
 
-def _localities(port: Port, subset: Subset | None, ready: list[Ready]) -> tuple[LocalityEndpoints, ...]:
-    groups: dict[Locality, dict[tuple[str, int], Endpoint]] = defaultdict(dict)
+def _candidates(port: Port, subset: Subset | None, ready: list[Ready]) -> list[Candidate]:
+    found: list[Candidate] = []
     for instance, demanded in ready:
         number = instance.port(port.name)
         if number is None or (subset is not None and not instance.labels.select(subset.labels)):
@@ -213,8 +244,5 @@ def _localities(port: Port, subset: Subset | None, ready: list[Ready]) -> tuple[
         workload = str(Peer.of(instance.workload, instance.labels)) if instance.workload else ""
         mutual = demanded is not None and _speaks_mutual(instance, demanded.at(instance.labels, number))
         endpoint = Endpoint(instance.address, number, instance.weight, "HEALTHY", workload, mutual)
-        groups[instance.locality].setdefault((instance.address, number), endpoint)
-    return tuple(
-        LocalityEndpoints(locality, tuple(group.values()), 0, sum(e.weight for e in group.values()))
-        for locality, group in sorted(groups.items())
-    )
+        found.append(Candidate(endpoint, instance.locality, instance.labels))
+    return found

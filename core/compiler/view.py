@@ -13,6 +13,7 @@ from core.compiler.gateways import front_routes, fronts, gateway_listeners, gate
 from core.compiler.hosts import hosts_at, other_hosts, service_host
 from core.compiler.inbound import inbound_listeners, inbound_upstreams
 from core.compiler.inputs import ANY_PORT, HTTP_PORT, Inputs
+from core.compiler.nearness import asked_by, asked_of_callers
 from core.compiler.outbound import (
     fixed_upstreams,
     forward_proxy,
@@ -44,7 +45,7 @@ class ProxyView:
             raise NotFound(f"no workload {key}", fix="list the workloads of the mesh file or platform")
         self._inputs = inputs
         self.workload = workload
-        self.scope: Scope = scope_of(workload, label_names(inputs))
+        self.scope: Scope = scope_of(workload, label_names(inputs), near_labels(inputs))
 
     def listeners(self) -> tuple[Listener, ...]:
         inputs, key = self._inputs, self.workload.key
@@ -95,7 +96,7 @@ class ProxyView:
     def upstreams(self) -> dict[str, Upstream]:
         inputs, namespace = self._inputs, self.scope.namespace
         if self.workload.role == "gateway":
-            called = (item for service in self._services() for item in upstreams(inputs, namespace, service))
+            called = (each for key in self._services() for each in upstreams(inputs, namespace, key, self.scope.near))
             return {each.name: each for each in (*fixed_upstreams(inputs, self.scope.capture), *called)}
         found = (
             *fixed_upstreams(inputs, self.scope.capture),
@@ -109,16 +110,17 @@ class ProxyView:
         return (
             *(tunnel_upstream(inputs, port) for port in http_ports(inputs)),
             *(item for host in self._hosts() for item in sniffed_upstreams(inputs, namespace, host)),
-            *(item for service in self._services() for item in upstreams(inputs, namespace, service)),
+            *(item for service in self._services() for item in upstreams(inputs, namespace, service, self.scope.near)),
         )
 
     def _redirected_upstreams(self) -> tuple[Upstream, ...]:
-        inputs, namespace = self._inputs, self.scope.namespace
-        return tuple(item for key in self._services() for item in captured_upstreams(inputs, namespace, key))
+        inputs, namespace, near = self._inputs, self.scope.namespace, self.scope.near
+        return tuple(item for key in self._services() for item in captured_upstreams(inputs, namespace, key, near))
 
     def endpoints(self) -> dict[str, LoadAssignment]:
         of = captured_assignments if self._redirected else load_assignments
-        found = (of(self._inputs, self.scope.namespace, service) for service in self._services())
+        namespace, near = self.scope.namespace, self.scope.near
+        found = (of(self._inputs, namespace, service, near) for service in self._services())
         return {assignment.name: assignment for group in found for assignment in group}
 
     @property
@@ -165,3 +167,8 @@ def label_names(inputs: Inputs) -> frozenset[str]:
     rules = inputs.route_rules.values()
     matches = (match for rule in rules for route in rule.http for match in route.matches)
     return frozenset(name for match in matches for name, _ in match.source.labels)
+
+
+def near_labels(inputs: Inputs) -> frozenset[str] | None:
+    """The labels of callers by which some rule says who is near; None: it makes no difference where callers are."""
+    return asked_of_callers(inputs.mesh, (asked_by(policy, inputs.mesh) for policy in inputs.policies.values()))

@@ -48,6 +48,7 @@ class Shape(msgspec.Struct, frozen=True):
     http: HttpVersion
     connect_timeout: int
     load_balancer: Balance | ConsistentHash
+    by_locality: bool
     pool: ConnectionPool
     outlier: Outlier | None
     security: ClientSecurity
@@ -63,6 +64,7 @@ def taken_apart(upstream: Upstream) -> tuple[Shape, tuple[str, ...]]:
         upstream.http,
         upstream.pool.connect_timeout or upstream.connect_timeout,
         upstream.load_balancer,
+        upstream.by_locality,
         upstream.pool,
         upstream.outlier,
         security,
@@ -125,7 +127,7 @@ def build(shape: Shape, texts: tuple[str, ...]) -> bytes:
         typed_extension_protocol_options=http_options(shape.http, shape.pool, shape.security),
         upstream_connection_options=connection_options(shape.pool.keep_alive) if shape.pool.keep_alive else None,
         outlier_detection=outlier_detection(shape.outlier) if shape.outlier else None,
-        common_lb_config=panic_below(shape.outlier) if shape.outlier else None,
+        common_lb_config=_common(shape),
         metadata=_metadata(service, (name, subset, config), shape),
     )
     cluster.MergeFrom(_located(shape.endpoints, name, shape.load_balancer))
@@ -134,6 +136,13 @@ def build(shape: Shape, texts: tuple[str, ...]) -> bytes:
 
 
 _TEMPLATES = Templates(build)
+
+
+def _common(shape: Shape) -> cluster_pb2.Cluster.CommonLbConfig | None:
+    config = panic_below(shape.outlier) if shape.outlier else _Cluster.CommonLbConfig()
+    if shape.by_locality and shape.load_balancer != Balance("PASSTHROUGH"):
+        config.locality_weighted_lb_config.SetInParent()
+    return config if shape.outlier or shape.by_locality else None
 
 
 def _located(where: Endpoints, name: str, balancer: Balance | ConsistentHash) -> cluster_pb2.Cluster:

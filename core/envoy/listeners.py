@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from core.envoy import addresses, transport_sockets
 from core.envoy.any import NO, YES, milliseconds, packed
-from core.envoy.filters import http_connection_manager, original_dst, set_filter_state, tcp_proxy
+from core.envoy.filters import http_connection_manager, network_rbac, original_dst, set_filter_state, tcp_proxy
 from core.envoy.inspection import inspectors, match
 from core.envoy.templates import Templates
 from core.view.listener import (
@@ -147,8 +147,9 @@ def _filters(chain: FilterChain, listener: Listener) -> list[listener_components
     match serve := chain.serve:
         case HttpChain():
             return [http_connection_manager.network_filter(serve, direction, chain.security, log)]
-        case TcpChain(protocols=protocols):
-            before = [set_filter_state.offering(protocols)] if protocols else []
+        case TcpChain(protocols=protocols, checks=checks):
+            offering = [set_filter_state.offering(protocols)] if protocols else []
+            before = [*network_rbac.network_filters(checks), *offering]
             return [*before, tcp_proxy.network_filter(serve, direction, chain.security, log)]
         case _:
             assert_never(serve)

@@ -20,14 +20,14 @@ from google.protobuf.message import Message
 
 from core.envoy import addresses, ads, routes, wire
 from core.envoy.any import YES, milliseconds, packed, typed
-from core.envoy.filters import fault, router
+from core.envoy.filters import fault, rbac, router, trust_domain
 from core.envoy.resilience import circuit_breakers
 from core.envoy.transport_sockets import NOBODY
 from core.ir.traffic import Balance, ConsistentHash, HashSourceIp
 from core.model.identity import CERTIFICATE
 from core.view.proxyless import GrpcServer, Target
 from core.view.route import ForwardTo, Route
-from core.view.security import ClientSecurity, MeshClient, NoTls
+from core.view.security import ClientSecurity, MeshClient, MeshServer, NoTls, ServerSecurity
 from core.view.upstream import Upstream
 
 _Cluster = cluster_pb2.Cluster
@@ -47,8 +47,38 @@ _CHANNEL = "io.grpc.channel_id"
 def encode_target(target: Target) -> bytes:
     """An `Any` of a listener that has no socket: `api_listener`."""
     rds = hcm_pb2.Rds(config_source=ads.SOURCE, route_config_name=target.routes)
-    manager = _Manager(rds=rds, http_filters=(fault.FILTER, router.FILTER))
-    return packed(_Listener(name=target.name, api_listener=api_listener_pb2.ApiListener(api_listener=typed(manager))))
+    return _api_listener(target.name, _Manager(rds=rds, http_filters=(fault.FILTER, router.FILTER)))
+
+
+def encode_unknown(name: str, upstream: str) -> bytes | None:
+    """An `Any` in place of the listener of a name that nobody has; None where a server asks for its own.
+
+    An answer without that name tells gRPC nothing: it goes on waiting, for 15 s (gRFC A53). `upstream` has no
+    endpoints (`encode_nobody`), so calls fail at once. It is the one that the name would stand for: calls that are
+    willing to wait are bound to it already, and go on when it comes to be.
+    """
+    if name.startswith(_SERVER):
+        return None
+    route = route_components_pb2.Route(
+        match=route_components_pb2.RouteMatch(prefix=""), route=route_components_pb2.RouteAction(cluster=upstream)
+    )
+    host = route_components_pb2.VirtualHost(name=name, domains=["*"], routes=[route])
+    everything = route_pb2.RouteConfiguration(name=name, virtual_hosts=[host])
+    return _api_listener(name, _Manager(route_config=everything, http_filters=(router.FILTER,)))
+
+
+def encode_nobody(name: str) -> bytes:
+    """An `Any` in place of a cluster that is not there, or that gRPC cannot call.
+
+    Its endpoints have a name of their own, which failed calls tell, so that it never has those of the true one: a rule
+    may demand TLS for them, and here is none.
+    """
+    eds = _Cluster.EdsClusterConfig(eds_config=ads.SOURCE, service_name=f"nobody at {name}")
+    return packed(_Cluster(name=name, type=_Cluster.EDS, eds_cluster_config=eds, lb_policy=_Cluster.ROUND_ROBIN))
+
+
+def _api_listener(name: str, manager: hcm_pb2.HttpConnectionManager) -> bytes:
+    return packed(_Listener(name=name, api_listener=api_listener_pb2.ApiListener(api_listener=typed(manager))))
 
 
 # -- routes ------------------------------------------------------------------------------------------------------------
@@ -153,20 +183,27 @@ def _tls(context: Message) -> base_pb2.TransportSocket:
 SERVER_NAME = "grpc/server?xds.resource.listening_address=%s"
 """`server_listener_resource_name_template` of the bootstrap: how a server asks for its listener (gRFC A36)."""
 
+_SERVER = SERVER_NAME.partition("?")[0]
+
 
 def server_name(server: GrpcServer) -> str:
     return SERVER_NAME % f"{server.address}:{server.port}"
 
 
 def encode_server(server: GrpcServer) -> bytes:
-    """An `Any` of the listener of a server. Filters that decide on calls have their place before the router."""
-    manager = _Manager(route_config=_own_routes(), http_filters=(router.FILTER,))
+    """An `Any` of the listener of a server."""
+    filters = (*_members(server.security), *rbac.grpc_filters(server.checks), router.FILTER)
+    manager = _Manager(route_config=_own_routes(), http_filters=filters)
     chain = listener_components_pb2.FilterChain(
         filters=[listener_components_pb2.Filter(name="http_connection_manager", typed_config=typed(manager))],
         transport_socket=_server(server),
     )
     address = addresses.socket(server.address.strip("[]"), server.port)
     return packed(_Listener(name=server_name(server), address=address, filter_chains=[chain]))
+
+
+def _members(security: ServerSecurity) -> tuple[hcm_pb2.HttpFilter, ...]:
+    return (trust_domain.members_of(security.trust_domain),) if isinstance(security, MeshServer) else ()
 
 
 def _own_routes() -> route_pb2.RouteConfiguration:
@@ -180,7 +217,7 @@ def _own_routes() -> route_pb2.RouteConfiguration:
 
 
 def _server(server: GrpcServer) -> base_pb2.TransportSocket | None:
-    """Whom the mesh's roots vouch for may call: names cannot be asked for on this side (gRFC A29)."""
+    """The mesh's roots have to vouch for callers: names cannot be asked for on this side (gRFC A29)."""
     if isinstance(server.security, NoTls):
         return None
     context = common_pb2.CertificateValidationContext(ca_certificate_provider_instance=_SHOWN)

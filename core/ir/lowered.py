@@ -3,13 +3,14 @@
 import msgspec
 
 from core.diagnostics import Diagnostic
+from core.ir.access import AccessRule
 from core.ir.declared import Declaration
 from core.ir.gateway import GatewayRule
 from core.ir.routing import RouteRule
 from core.ir.security import PeerRule
 from core.ir.traffic import DestinationPolicy
 
-Rule = RouteRule | DestinationPolicy | Declaration | GatewayRule | PeerRule
+Rule = RouteRule | DestinationPolicy | Declaration | GatewayRule | PeerRule | AccessRule
 """Everything a document may be lowered to."""
 
 

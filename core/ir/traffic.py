@@ -8,6 +8,7 @@ from core.ir.security import ClientTls
 from core.ir.values import INHERIT, Inherit
 from core.model.config import Origin
 from core.model.labels import NO_LABELS, Labels
+from core.model.locality import LocalityPolicy
 
 UNLIMITED = 2**32 - 1
 """Istio's default for every limit of a connection pool."""
@@ -92,9 +93,13 @@ class Outlier(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TrafficPolicy(msgspec.Struct, frozen=True, kw_only=True):
-    """Blocks are inherited or replaced as a whole, never merged field by field."""
+    """Blocks are inherited or replaced as a whole, never merged field by field.
+
+    `locality` is a part of the load balancer's block; where that block does not say it, the mesh decides.
+    """
 
     load_balancer: LoadBalancer | Inherit = INHERIT
+    locality: LocalityPolicy | Inherit = INHERIT
     connection_pool: ConnectionPool | Inherit = INHERIT
     outlier: Outlier | Inherit = INHERIT
     tls: ClientTls | Inherit = INHERIT

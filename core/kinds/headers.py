@@ -40,10 +40,15 @@ def name(context: Context, text: str, at: Origin) -> str:
     """A header's name (RFC 9110 §5.1) in lower case; pseudo headers are not among them."""
     if text.startswith(":"):
         context.error(at, f"{text!r} is a pseudo header, which rules cannot use here", fix=_pseudo(text))
-    elif not text or len(text) > LONGEST or not _TOKEN.fullmatch(text):
+    elif not is_name(text):
         fix = "letters, digits and - _ . ! # $ % & ' * + ^ ` | ~"
         context.error(at, f"{text[:80]!r} is not a header name", fix=fix)
     return text.lower()
+
+
+def is_name(text: str) -> bool:
+    """Whether this can be a header's name in any case; pseudo headers are none."""
+    return len(text) <= LONGEST and _TOKEN.fullmatch(text) is not None
 
 
 def _pseudo(text: str) -> str:

@@ -7,9 +7,12 @@ import msgspec
 
 from core.diagnostics import Diagnostic, Severity
 from core.ir.lowered import Lowered
+from core.ir.values import Inherit
 from core.kinds import log_format, names, scalars
 from core.kinds.findings import Context
 from core.kinds.kind import Kind, Spec
+from core.kinds.networking.locality import LocalitySpec
+from core.kinds.networking.locality import lower as lower_locality
 from core.kinds.schema import read
 from core.model.config import ConfigKey, Document, Origin
 from core.model.mesh import AccessLog, Mesh, OutboundMode
@@ -36,6 +39,7 @@ class MeshConfigSpec(Spec, frozen=True):
     access_log_encoding: Literal["TEXT", "JSON"] = "TEXT"
     access_log_format: str = ""
     enable_auto_mtls: bool = True
+    locality_lb_setting: LocalitySpec | None = None
 
     later: ClassVar[Mapping[str, Severity]] = dict.fromkeys(
         (
@@ -45,7 +49,7 @@ class MeshConfigSpec(Spec, frozen=True):
             "defaultVirtualServiceExportTo", "discoverySelectors", "dnsRefreshRate",
             "enablePrometheusMerge", "enableTracing", "extensionProviders", "h2UpgradePolicy", "hboneIdleTimeout",
             "inboundClusterStatName", "inboundTrafficPolicy", "ingressClass", "ingressControllerMode",
-            "ingressSelector", "ingressService", "localityLbSetting", "meshMTLS", "outboundClusterStatName",
+            "ingressSelector", "ingressService", "meshMTLS", "outboundClusterStatName",
             "pathNormalization", "protocolDetectionTimeout", "proxyHttpPort", "proxyInboundListenPort",
             "proxyListenPort", "serviceScopeConfigs", "serviceSettings", "tcpKeepalive", "tlsDefaults",
             "trustDomainAliases", "verifyCertificateAtClient",
@@ -95,6 +99,7 @@ def _mesh(context: Context, spec: MeshConfigSpec) -> Mesh:
             context.error(at.at(field), f"{field} {text[:80]!r} is not a DNS name", fix="for example cluster.local")
     outbound = spec.outbound_traffic_policy or OutboundTrafficPolicySpec()
     timeout = spec.connect_timeout
+    locality = lower_locality(context, spec.locality_lb_setting, at.at("localityLbSetting"))
     return Mesh(
         root_namespace=spec.root_namespace,
         domain_suffix=spec.domain_suffix,
@@ -105,6 +110,7 @@ def _mesh(context: Context, spec: MeshConfigSpec) -> Mesh:
         else scalars.duration(context, timeout, at.at("connectTimeout")),
         access_log=_access_log(context, spec),
         auto_mtls=spec.enable_auto_mtls,
+        locality=DEFAULTS.locality if isinstance(locality, Inherit) else locality,
     )
 
 

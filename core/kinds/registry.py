@@ -8,7 +8,7 @@ from core.kinds import meshconfig
 from core.kinds.findings import UNKNOWN_KIND
 from core.kinds.kind import Kind
 from core.kinds.networking import destinationrule, gateway, serviceentry, virtualservice
-from core.kinds.security import peerauthentication
+from core.kinds.security import authorizationpolicy, peerauthentication
 from core.model.config import Document, Origin
 from core.model.mesh import Mesh
 
@@ -18,6 +18,7 @@ KINDS: tuple[Kind, ...] = (
     destinationrule.KIND,
     serviceentry.KIND,
     peerauthentication.KIND,
+    authorizationpolicy.KIND,
     meshconfig.KIND,
 )
 

@@ -4,7 +4,9 @@ from core.compiler import names
 from core.compiler.captured import address_listeners, captured_assignments, captured_upstreams, port_listener
 from core.compiler.dns import ALL_HOSTS, name_record
 from core.compiler.inputs import Inputs, Path
-from core.compiler.precedence import service_for
+from core.compiler.nearness import narrowed, narrowed_where_names
+from core.compiler.precedence import service_for, shown_service
+from core.compiler.scope import Near
 from core.envoy import dns_listener
 from core.incremental import derived
 from core.manager.resources import Part, Resources, assignment, cluster, joined, leaf, listener, versioned
@@ -15,30 +17,28 @@ DNS_ADDRESS = "127.0.0.1"
 
 
 @derived
-def service_clusters(inputs: Inputs, namespace: str, key: ServiceKey) -> Resources:
-    if not _shown(inputs, namespace, key):
+def service_clusters(inputs: Inputs, namespace: str, key: ServiceKey, near: Near) -> Resources:
+    if (wanted := narrowed_where_names(inputs, namespace, key, near)) != near:
+        return service_clusters(inputs, namespace, key, wanted)
+    if shown_service(inputs, namespace, key) is None:
         return ()
-    return tuple(cluster(inputs, each) for each in captured_upstreams(inputs, namespace, key))
+    return tuple(cluster(inputs, each) for each in captured_upstreams(inputs, namespace, key, near))
 
 
 @derived
-def service_endpoints(inputs: Inputs, namespace: str, key: ServiceKey) -> Resources:
-    if not _shown(inputs, namespace, key):
+def service_endpoints(inputs: Inputs, namespace: str, key: ServiceKey, near: Near) -> Resources:
+    if (wanted := narrowed(inputs, namespace, key, near)) != near:
+        return service_endpoints(inputs, namespace, key, wanted)
+    if shown_service(inputs, namespace, key) is None:
         return ()
-    return tuple(assignment(inputs, each) for each in captured_assignments(inputs, namespace, key))
+    return tuple(assignment(inputs, each) for each in captured_assignments(inputs, namespace, key, near))
 
 
 @derived
 def service_listeners(inputs: Inputs, namespace: str, key: ServiceKey) -> Resources:
-    if not _shown(inputs, namespace, key):
+    if shown_service(inputs, namespace, key) is None:
         return ()
     return tuple(listener(inputs, each) for each in address_listeners(inputs, namespace, key))
-
-
-def _shown(inputs: Inputs, namespace: str, key: ServiceKey) -> bool:
-    """Whether no other service with the same host hides it from this namespace."""
-    service = service_for(inputs, namespace, key.host)
-    return service is not None and service.key == key
 
 
 @derived

@@ -13,13 +13,21 @@ from core.manager.ca.issuer import Issuer
 from core.manager.ca.minting import Minting
 from core.manager.manager import Manager, Parts
 from core.manager.paths import identity_directory
+from core.manager.peers import Peers
 from core.manager.proxies import Proxies
 from core.manager.pusher import Pusher
 from core.manager.quarantine import Quarantine
+from core.manager.sent import Sent
 from core.manager.settings import Settings
+from core.manager.verdicts import Verdicts
 from core.manager.world import World
 from core.manager.xds.server import Server
-from core.ports import Platform
+from core.ports import Elector, Platform
+
+
+def elector(settings: Settings, platform: Platform) -> Elector | None:
+    """Who is alone has nobody to agree with."""
+    return platform.elector if settings.managers > 1 else None
 
 
 class ManagerContainer(containers.DeclarativeContainer):
@@ -33,7 +41,7 @@ class ManagerContainer(containers.DeclarativeContainer):
     pusher = providers.Singleton(Pusher, world)
     quarantine = providers.Singleton(Quarantine, pusher)
     proxies = providers.Singleton(
-        Proxies, server, pusher, state=settings.provided.state, on_blame=quarantine.provided.blame
+        Proxies, server, pusher, state=settings.provided.home, on_blame=quarantine.provided.blame
     )
 
     members = providers.Singleton(
@@ -46,7 +54,7 @@ class ManagerContainer(containers.DeclarativeContainer):
     tokens = providers.Singleton(JoinTokens, providers.Singleton(identity_directory, settings.provided.state), members)
     credentials = providers.Singleton(Credentials, tokens, platform.provided.attestor)
     issuer = providers.Singleton(Issuer, authority, credentials, members)
-    identities = providers.Singleton(Identities, issuer, state=settings.provided.state)
+    identities = providers.Singleton(Identities, issuer, state=settings.provided.home)
     own_certificate = providers.Singleton(own, settings, authority, members.provided.manager)
     doors = providers.Singleton(
         Doors,
@@ -58,8 +66,18 @@ class ManagerContainer(containers.DeclarativeContainer):
     )
     minting = providers.Singleton(Minting, tokens, members, authority, doors)
 
+    sent = providers.Singleton(Sent, pusher)
+
+    verdicts = providers.Singleton(Verdicts, settings, quarantine, world, platform.provided.config)
     parts = providers.Singleton(
-        Parts, world=world, pusher=pusher, proxies=proxies, quarantine=quarantine, identities=identities
+        Parts,
+        world=world,
+        pusher=pusher,
+        proxies=proxies,
+        quarantine=quarantine,
+        verdicts=verdicts,
+        identities=identities,
+        elector=providers.Factory(elector, settings, platform),
     )
     manager = providers.Singleton(Manager, parts, platform=platform, coalesce=settings.provided.coalesce)
     api = providers.Singleton(
@@ -67,7 +85,7 @@ class ManagerContainer(containers.DeclarativeContainer):
         platform.provided.config,
         mesh=world.provided.mesh,
         proxies=proxies.provided.status,
-        findings=manager.provided.diagnostics,
         held=quarantine.provided.held,
         progress=manager.provided.progress,
+        everywhere=providers.Singleton(Peers, settings).provided.status,
     )

@@ -2,25 +2,27 @@
 
 from core.compiler.gateways import Front, front_routes, fronts, gateway_listeners, gateway_secrets, gateways_of
 from core.compiler.inputs import Inputs
-from core.compiler.precedence import service_for
-from core.compiler.scope import Scope
+from core.compiler.nearness import narrowed_where_names
+from core.compiler.precedence import shown_service
+from core.compiler.scope import Near, Scope
 from core.compiler.upstreams import upstreams
 from core.envoy import listeners, secrets
 from core.envoy.wire import Rope
 from core.incremental import derived
-from core.manager.resources import Resources, cluster, contributions, small_configuration, version_of
+from core.manager.resources import Resources, cluster, contributions, policies_in, small_configuration, version_of
 from core.manager.xds.resource import Resource
 from core.model.service import ServiceKey, WorkloadKey
 from core.view.secret import Shown
 
 
 @derived
-def service_clusters(inputs: Inputs, namespace: str, key: ServiceKey) -> Resources:
+def service_clusters(inputs: Inputs, namespace: str, key: ServiceKey, near: Near) -> Resources:
     """As for sidecars, without the ways back into the own proxy."""
-    service = service_for(inputs, namespace, key.host)
-    if service is None or service.key != key:
+    if (wanted := narrowed_where_names(inputs, namespace, key, near)) != near:
+        return service_clusters(inputs, namespace, key, wanted)
+    if shown_service(inputs, namespace, key) is None:
         return ()
-    return tuple(cluster(inputs, upstream) for upstream in upstreams(inputs, namespace, key))
+    return tuple(cluster(inputs, upstream) for upstream in upstreams(inputs, namespace, key, near))
 
 
 @derived
@@ -29,7 +31,12 @@ def workload_listeners(inputs: Inputs, key: WorkloadKey) -> Resources:
     origins = tuple(rule.origin for rule in gateways_of(inputs, key))
     found = ((each, listeners.encode(each)) for each in gateway_listeners(inputs, key))
     return tuple(
-        Resource(each.name, version_of(body), body, contributions(origins, version_of(body).encode()))
+        Resource(
+            each.name,
+            version_of(body),
+            body,
+            (*contributions(origins, version_of(body).encode()), *policies_in(each)),
+        )
         for each, body in found
     )
 

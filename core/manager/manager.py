@@ -6,6 +6,7 @@ What is to be done is decided elsewhere; here are the tasks, and when they run.
 import asyncio
 import contextlib
 import gc
+import logging
 from collections.abc import AsyncIterator, Iterable
 
 import msgspec
@@ -19,24 +20,29 @@ from core.manager.pusher import Pusher
 from core.manager.quarantine import Quarantine
 from core.manager.refusals import Blame
 from core.manager.status import Progress
+from core.manager.verdicts import Verdicts
 from core.manager.world import World
 from core.model.change import Change, ConfigGone, ConfigPut, Synced, WorkloadGone, WorkloadPut
 from core.model.config import ConfigKey
 from core.model.service import WorkloadKey
-from core.ports import ConfigStore, Platform, ServiceRegistry
+from core.ports import ConfigStore, Elector, Platform, ServiceRegistry, VersionedStore
+
+_log = logging.getLogger(__name__)
 
 _LATER = 0.5
 """Seconds until a store that could not take findings is asked again."""
 
 
 class Parts(msgspec.Struct, frozen=True, kw_only=True):
-    """What a Manager is made of; the container puts it together."""
+    """What a Manager is made of; the container puts it together. `elector`: None where there is no other Manager."""
 
     world: World
     pusher: Pusher
     proxies: Proxies
     quarantine: Quarantine
+    verdicts: Verdicts
     identities: Identities
+    elector: Elector | None = None
 
 
 class Manager:
@@ -61,7 +67,7 @@ class Manager:
         self._found = asyncio.Event()
         parts.quarantine.on_blame(self._prove)
         parts.quarantine.on_change(self._stir)
-        parts.quarantine.on_verdict(self.found)
+        parts.quarantine.on_verdict(self._judged)
         parts.pusher.on_findings(lambda key, diagnostics: self.found(key))
 
     @property
@@ -76,7 +82,8 @@ class Manager:
             if self._secrets is not None:
                 tasks.create_task(self._follow(self._secrets.watch()), name="secrets")
             tasks.create_task(self._push(), name="push")
-            tasks.create_task(self._report(), name="report")
+            tasks.create_task(self._lead(), name="report")
+            tasks.create_task(self._parts.verdicts.run(), name="verdicts")
             tasks.create_task(self._parts.quarantine.try_suspects(self), name="quarantine")
 
     async def answered(self, *, within: float) -> None:
@@ -92,6 +99,8 @@ class Manager:
         return Progress(
             generation=self._parts.pusher.generation,
             trying=not self._parts.quarantine.calm,
+            resting=self.idle and not self._parts.proxies.busy(),
+            unwell=self._propagation.unwell,
             documents=self._propagation.documents(),
         )
 
@@ -140,6 +149,7 @@ class Manager:
                 _settle_memory()
             # At once when all proxies are idle; otherwise changes gather for a moment.
             await self._parts.proxies.answered(within=self._coalesce)
+            await self._parts.verdicts.take_up()
             self._prove()
             self._dirty.clear()
             self._parts.pusher.settle()
@@ -153,6 +163,10 @@ class Manager:
 
     # -- findings ------------------------------------------------------------------------------------------------------
 
+    def _judged(self, key: ConfigKey) -> None:
+        self._parts.verdicts.write()
+        self.found(key)
+
     def found(self, key: ConfigKey) -> None:
         """The findings about a document may have changed; the store is told soon."""
         self._findings[key] = None
@@ -162,7 +176,38 @@ class Manager:
         """Everything known to be wrong with a document, what proxies said included."""
         return (*self._parts.pusher.diagnostics(key), *self._parts.quarantine.diagnostics(key))
 
+    async def _lead(self) -> None:
+        """Of several Managers one writes findings: where they know different things, they would take turns."""
+        if self._parts.elector is None:
+            await self._report()
+        while self._parts.elector is not None:
+            try:
+                await self._parts.elector.lead(self._take_over)
+            except Unavailable as error:
+                _log.warning("not leading any more", extra={"reason": str(error)})
+                await asyncio.sleep(_LATER)
+
+    async def _take_over(self, term: int) -> None:
+        """Whoever led before may have died with something untold. What is as it was is not written again."""
+        _log.info("leading", extra={"term": term})
+        await self.ready.wait()
+        self._findings.clear()
+        for key in tuple(self._parts.world.documents):
+            if not await self._is_told(key):
+                self.found(key)
+        await self._report()
+
+    async def _is_told(self, key: ConfigKey) -> bool:
+        if not isinstance(self._store, VersionedStore):
+            return False
+        try:
+            return await self._store.status(key) == self.diagnostics(key)
+        except Unavailable:
+            return False
+
     async def _report(self) -> None:
+        """Not before everything is known: what is found until then is not true, and watches would tell of it."""
+        await self.ready.wait()
         while True:
             await self._found.wait()
             self._found.clear()

@@ -6,16 +6,34 @@ from pathlib import Path
 from core.model.service import WorkloadKey
 
 _LONGEST_NAME = 40
+_OTHERS = "managers"
 
 
-def xds_socket(state: Path, key: WorkloadKey) -> Path:
+def home(state: Path, number: int = 1) -> Path:
+    """Where Manager `number` (from 1) has its own sockets; all else in the state directory is for all of them."""
+    return state if number == 1 else state / _OTHERS / str(number)
+
+
+def homes(state: Path) -> tuple[Path, ...]:
+    """Those of all Managers that were made room for, in the order of their numbers; of a single one `state` itself."""
+    others = state / _OTHERS
+    numbers = sorted(int(each.name) for each in others.iterdir() if each.name.isdigit()) if others.is_dir() else []
+    return (state, *(home(state, number) for number in numbers))
+
+
+def numbered(state: Path, home: Path) -> int:
+    """Which Manager has its sockets there."""
+    return 1 if home == state else int(home.name)
+
+
+def xds_socket(home: Path, key: WorkloadKey) -> Path:
     """The socket on which only this workload's proxy is served; who may open it is who may enter the directory."""
-    return state / "xds" / _short(key)
+    return home / "xds" / _short(key)
 
 
-def ca_socket(state: Path, key: WorkloadKey) -> Path:
+def ca_socket(home: Path, key: WorkloadKey) -> Path:
     """The socket on which only this workload's agent gets certificates (HTTP)."""
-    return state / "ca" / _short(key)
+    return home / "ca" / _short(key)
 
 
 def identity_directory(state: Path) -> Path:
@@ -26,6 +44,11 @@ def identity_directory(state: Path) -> Path:
 def api_directory(state: Path) -> Path:
     """Where the config API keeps who may use it (`tokens`), what was done (`audit.jsonl`), and its last port."""
     return state / "api"
+
+
+def refused_directory(state: Path) -> Path:
+    """Where Managers tell each other which documents proxies refused: a file of each."""
+    return state / "refused"
 
 
 def kubeconfig(state: Path) -> Path:

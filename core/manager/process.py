@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from core.manager.api import SOCKET
 from core.manager.api.https import for_owner, opened
 from core.manager.api.server import serve
+from core.manager.ca.private import directory
 from core.manager.container import ManagerContainer
 from core.manager.settings import Settings
 from core.plugins import open_platform
@@ -27,6 +28,7 @@ async def running(settings: Settings) -> AsyncIterator[ManagerContainer]:
 @contextlib.asynccontextmanager
 async def serving(settings: Settings, platform: Platform) -> AsyncIterator[ManagerContainer]:
     """The same on a platform that somebody else opened, and closes."""
+    directory(settings.home)
     container = ManagerContainer(settings=settings, platform=platform)
     manager, server, doors = container.manager(), container.server(), container.doors()
     async with asyncio.TaskGroup() as tasks:
@@ -47,11 +49,11 @@ async def serving(settings: Settings, platform: Platform) -> AsyncIterator[Manag
 async def _api(settings: Settings, container: ManagerContainer) -> AsyncIterator[None]:
     """On its socket, and by HTTPS where that is wanted. Watches end before the servers wait for them."""
     api = container.api()
-    application = api.application(*container.minting().routes())
+    application = api.application(*container.minting().routes(), *container.sent().routes())
     async with contextlib.AsyncExitStack() as stack:
-        await stack.enter_async_context(serve(for_owner(application, settings.state), settings.state / SOCKET))
+        await stack.enter_async_context(serve(for_owner(application, settings.state), settings.home / SOCKET))
         if settings.api_listen:
-            https = opened(application, settings.api_listen, state=settings.state, own=container.own_certificate())
+            https = opened(application, settings, own=container.own_certificate())
             await stack.enter_async_context(https)
         stack.callback(api.close)
         yield

@@ -180,4 +180,5 @@ def _delivery(type_: ResourceType, found: list[TypeStatus]) -> Delivery:
         acked=str(acked or ""),
         generation=acked,
         waiting=any(each.waiting for each in found),
+        brought=any(each.brought for each in found),
     )

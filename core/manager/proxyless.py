@@ -1,16 +1,17 @@
 """The resources of gRPC applications without a proxy; those of proxies are in `resources`."""
 
 from core.compiler.inputs import Inputs
-from core.compiler.proxyless import grpc_assignments, grpc_servers, grpc_upstreams, target_routes, targets
-from core.compiler.scope import Scope
-from core.envoy import proxyless, routes, wire
+from core.compiler.nearness import narrowed
+from core.compiler.proxyless import grpc_assignments, grpc_servers, grpc_upstreams, target_routes, targets, would_be
+from core.compiler.scope import Near, Scope
+from core.envoy import endpoints, proxyless, routes, wire
 from core.incremental import derived
-from core.manager.resources import Resources, assignment, contributions, leaf, version_of, versioned
-from core.manager.xds.resource import Resource
+from core.manager.resources import Resources, assignment, behind, contributions, leaf, version_of, versioned
+from core.manager.xds.resource import Resource, ResourceType
 from core.model.service import ServiceKey, WorkloadKey
 from core.view.proxyless import Target
 from core.view.route import Route, RouteConfiguration
-from core.view.upstream import Upstream
+from core.view.upstream import LoadAssignment, Upstream
 
 
 @derived
@@ -26,8 +27,10 @@ def service_clusters(inputs: Inputs, namespace: str, key: ServiceKey) -> Resourc
 
 
 @derived
-def service_endpoints(inputs: Inputs, namespace: str, key: ServiceKey) -> Resources:
-    return tuple(assignment(inputs, each) for each in grpc_assignments(inputs, namespace, key))
+def service_endpoints(inputs: Inputs, namespace: str, key: ServiceKey, near: Near) -> Resources:
+    if (wanted := narrowed(inputs, namespace, key, near)) != near:
+        return service_endpoints(inputs, namespace, key, wanted)
+    return tuple(assignment(inputs, each) for each in grpc_assignments(inputs, namespace, key, near))
 
 
 @derived
@@ -63,5 +66,21 @@ def _configuration(inputs: Inputs, value: RouteConfiguration) -> Resource:
 @derived
 def workload_listeners(inputs: Inputs, key: WorkloadKey) -> Resources:
     """What the servers of this workload ask for."""
-    found = ((proxyless.server_name(each), proxyless.encode_server(each)) for each in grpc_servers(inputs, key))
-    return tuple(Resource(name=name, version=version_of(body), body=body) for name, body in found)
+    found = ((each, proxyless.encode_server(each)) for each in grpc_servers(inputs, key))
+    return tuple(
+        Resource(proxyless.server_name(each), version_of(body), body, behind(each.checks)) for each, body in found
+    )
+
+
+def stand_in(inputs: Inputs, namespace: str, type_: ResourceType, name: str) -> Resource | None:
+    """What clients in `namespace` get for what is not there, so that they need not wait for it (`StandIn`)."""
+    match type_:
+        case ResourceType.LISTENER:
+            body = proxyless.encode_unknown(name, would_be(name, namespace, inputs.mesh.domain_suffix))
+        case ResourceType.CLUSTER:
+            body = proxyless.encode_nobody(name)
+        case ResourceType.ENDPOINTS:
+            body = endpoints.encode(LoadAssignment(name))
+        case _:
+            body = None
+    return None if body is None else Resource(name=name, version=version_of(body), body=body)

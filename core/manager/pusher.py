@@ -19,6 +19,7 @@ from core.manager.xds.resource import ResourceType
 from core.model.change import Change, ConfigGone, ConfigPut, ServiceGone, ServicePut, WorkloadGone, WorkloadPut
 from core.model.config import ConfigKey, Origin
 from core.model.service import ServiceKey, WorkloadKey
+from core.model.workload import Workload
 
 OnFindings = Callable[[ConfigKey, tuple[Diagnostic, ...]], None]
 _log = logging.getLogger(__name__)
@@ -52,6 +53,8 @@ class Pusher:
         self._ports: set[int] = set()
         self._open_ports: set[int] = set()
         self._labels: frozenset[str] = frozenset()
+        self._near_labels: frozenset[str] | None = None
+        self._moved: dict[WorkloadKey, None] = {}
         self.generation = 0
 
     def on_findings(self, tell: OnFindings) -> None:
@@ -71,7 +74,7 @@ class Pusher:
             raise NotFound(
                 f"no workload {key} is registered", fix="start the proxy after its workload is in the registry"
             )
-        scope = scope_of(workload, self._labels)
+        scope = self._scope_of(workload)
         own = self._workloads.get(key)
         if own is None or own.scope != scope:
             self._forget(key)
@@ -81,6 +84,13 @@ class Pusher:
             self._scopes[scope] = ScopeAssembly(self._world.inputs, scope)
             self._fill(self._scopes[scope], ports=tuple(self._ports_of(scope)))
         return self._scopes[scope].group, own.group
+
+    def served(self, key: WorkloadKey) -> tuple[Group, Group]:
+        """The same of a workload whose proxy has been here, and nothing is compiled for it. Raises `NotFound`."""
+        own = self._workloads.get(key)
+        if own is None:
+            raise NotFound(f"no proxy of {key} has asked for anything here", fix="see: istioctl proxy-status")
+        return self._scopes[own.scope].group, own.group
 
     def _fill(self, assembly: Assembly, *, ports: tuple[int, ...]) -> None:
         for part in (None, *self._world.inputs.services.keys(), *ports):
@@ -173,19 +183,28 @@ class Pusher:
         return self._ports | self._open_ports if scope.capture == "redirect" else self._ports
 
     def _follow_labels(self) -> None:
-        """Where rules ask for other labels than before, proxies whose scope changes come back for their new groups."""
-        labels = frozenset(self._world.label_names)
-        if labels == self._labels:
+        """Where rules ask something else of callers, proxies whose scope changes come back for their new groups."""
+        labels, near_labels = frozenset(self._world.label_names), self._world.near_labels
+        if (labels, near_labels) == (self._labels, self._near_labels):
             return
-        self._labels = labels
+        self._labels, self._near_labels = labels, near_labels
         for key in tuple(self._workloads):
             self._regroup(key)
 
     def _regroup(self, key: WorkloadKey) -> None:
+        """Not before the next settle: until then its new groups are empty, and its proxy would lose all it has."""
+        self._moved[key] = None
+
+    def _follow_moved(self) -> None:
         """Also for a workload that went and came back between two settles: a proxy may still follow its old groups."""
-        own, workload = self._workloads.get(key), self._world.inputs.workloads.get(key)
-        if workload is not None and (own is None or scope_of(workload, self._labels) != own.scope):
-            self._on_regroup(key)
+        moved, self._moved = self._moved, {}
+        for key in moved:
+            own, workload = self._workloads.get(key), self._world.inputs.workloads.get(key)
+            if workload is not None and (own is None or self._scope_of(workload) != own.scope):
+                self._on_regroup(key)
+
+    def _scope_of(self, workload: Workload) -> Scope:
+        return scope_of(workload, self._labels, self._near_labels)
 
     # -- roots ---------------------------------------------------------------------------------------------------------
 
@@ -228,6 +247,7 @@ class Pusher:
 
     def settle(self) -> bool:
         """Recomputes what the applied changes reach and wakes the proxies concerned. Whether any group changed."""
+        self._follow_moved()
         results = self._recompute()
         deltas, self._withdrawn = self._withdrawn, []
         for root, (old, new) in results.items():

@@ -101,6 +101,10 @@ class Quarantine:
             for key, blame in sorted(self._held.items(), key=itemgetter(0))
         )
 
+    def blames(self) -> dict[ConfigKey, Blame]:
+        """Why each of them is."""
+        return dict(self._held)
+
     # -- trials --------------------------------------------------------------------------------------------------------
 
     async def try_suspects(self, bench: Bench) -> None:

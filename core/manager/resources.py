@@ -14,6 +14,7 @@ from core.compiler.captured import outbound_capture
 from core.compiler.hosts import hosts_at, other_hosts, service_host
 from core.compiler.inbound import inbound_listeners, inbound_upstreams
 from core.compiler.inputs import ANY_PORT, Inputs, Path
+from core.compiler.nearness import narrowed, narrowed_where_names
 from core.compiler.outbound import (
     fixed_upstreams,
     forward_proxy,
@@ -23,17 +24,19 @@ from core.compiler.outbound import (
     tunnel_upstream,
     virtual_listeners,
 )
-from core.compiler.precedence import service_for
-from core.compiler.scope import CaptureMode, Scope
+from core.compiler.precedence import shown_service
+from core.compiler.scope import CaptureMode, Near, Scope
 from core.compiler.upstreams import load_assignments, upstreams
 from core.envoy import clusters, endpoints, listeners, routes, wire
 from core.envoy.wire import Rope
 from core.incremental import derived
+from core.ir.access import Action
 from core.manager.refusals import Contribution
 from core.manager.xds.resource import Resource
-from core.model.config import Origin
+from core.model.config import ConfigKey, Origin
 from core.model.protocol import Protocol
 from core.model.service import ServiceKey, WorkloadKey
+from core.view.access import Check, Policy
 from core.view.listener import Listener
 from core.view.route import Route, RouteConfiguration, VirtualHost
 from core.view.upstream import LoadAssignment, Upstream
@@ -60,13 +63,17 @@ def cluster(inputs: Inputs, upstream: Upstream) -> Resource:
 
 
 @derived
-def service_clusters(inputs: Inputs, namespace: str, key: ServiceKey) -> Resources:
-    """None for a service that another one with the same host hides from this namespace."""
-    service = service_for(inputs, namespace, key.host)
-    if service is None or service.key != key:
+def service_clusters(inputs: Inputs, namespace: str, key: ServiceKey, near: Near) -> Resources:
+    """None for a service that another one with the same host hides from this namespace.
+
+    All callers share what does not depend on their place: the clusters of most services.
+    """
+    if (wanted := narrowed_where_names(inputs, namespace, key, near)) != near:
+        return service_clusters(inputs, namespace, key, wanted)
+    if shown_service(inputs, namespace, key) is None:
         return ()
     sniffed = sniffed_upstreams(inputs, namespace, key.host)
-    return tuple(cluster(inputs, upstream) for upstream in (*upstreams(inputs, namespace, key), *sniffed))
+    return tuple(cluster(inputs, upstream) for upstream in (*upstreams(inputs, namespace, key, near), *sniffed))
 
 
 @derived
@@ -94,11 +101,13 @@ def assignment(inputs: Inputs, value: LoadAssignment) -> Resource:
 
 
 @derived
-def service_endpoints(inputs: Inputs, namespace: str, key: ServiceKey) -> Resources:
-    service = service_for(inputs, namespace, key.host)
-    if service is None or service.key != key:
+def service_endpoints(inputs: Inputs, namespace: str, key: ServiceKey, near: Near) -> Resources:
+    """Of callers at `near`; those for whom it makes no difference where they are share one result."""
+    if (wanted := narrowed(inputs, namespace, key, near)) != near:
+        return service_endpoints(inputs, namespace, key, wanted)
+    if shown_service(inputs, namespace, key) is None:
         return ()
-    return tuple(assignment(inputs, value) for value in load_assignments(inputs, namespace, key))
+    return tuple(assignment(inputs, value) for value in load_assignments(inputs, namespace, key, near))
 
 
 # -- listeners ---------------------------------------------------------------------------------------------------------
@@ -107,13 +116,25 @@ def service_endpoints(inputs: Inputs, namespace: str, key: ServiceKey) -> Resour
 @derived
 def listener(inputs: Inputs, value: Listener) -> Resource:
     body = listeners.encode(value)
-    return Resource(name=value.name, version=version_of(body), body=body)
+    return Resource(value.name, version_of(body), body, policies_in(value))
+
+
+def policies_in(value: Listener) -> tuple[Contribution, ...]:
+    """The documents that say who may call, each with all that it says there."""
+    return behind(check for chain in value.chains for check in chain.serve.checks)
+
+
+def behind(checks: Iterable[Check]) -> tuple[Contribution, ...]:
+    found: dict[ConfigKey, list[tuple[Action, bool, Policy]]] = {}
+    for check in dict.fromkeys(checks):
+        for policy in check.policies:
+            found.setdefault(policy.origin.config, []).append((check.action, check.dry_run, policy))
+    return tuple(Contribution(key, _digest(msgspec.msgpack.encode(parts))) for key, parts in found.items())
 
 
 @derived
 def service_listeners(inputs: Inputs, namespace: str, key: ServiceKey) -> Resources:
-    service = service_for(inputs, namespace, key.host)
-    if service is None or service.key != key:
+    if shown_service(inputs, namespace, key) is None:
         return ()
     return tuple(listener(inputs, value) for value in sniffed_listeners(inputs, namespace, key.host))
 
@@ -209,8 +230,8 @@ def port_routes(inputs: Inputs, scope: Scope, port: int) -> Resources:
 @derived
 def service_routes(inputs: Inputs, scope: Scope, key: ServiceKey) -> Resources:
     """The route configurations `<host>:<port>` of a service: one for each port that some listener serves alone."""
-    service = service_for(inputs, scope.namespace, key.host)
-    if service is None or service.key != key:
+    service = shown_service(inputs, scope.namespace, key)
+    if service is None:
         return ()
     ports = (port for port in service.ports if scope.virtual or port.protocol is Protocol.AUTO)
     found = (service_host(inputs, scope, key.host, port.number) for port in ports)

@@ -5,6 +5,7 @@ result changes, only what differs goes to the log.
 """
 
 from collections.abc import Callable, Hashable, Iterator
+from functools import partial
 from typing import cast
 
 from core.compiler.inputs import ANY_PORT, Inputs
@@ -12,7 +13,7 @@ from core.compiler.scope import Scope
 from core.incremental import ABSENT, Failed, Root
 from core.manager import captured, gateways, proxyless, resources
 from core.manager.resources import Resources
-from core.manager.xds.group import Group
+from core.manager.xds.group import Group, StandIn, nothing
 from core.manager.xds.resource import ResourceType
 from core.model.service import ServiceKey, WorkloadKey
 
@@ -23,8 +24,8 @@ Rule = tuple[ResourceType, Callable[..., Resources], tuple[Hashable, ...]]
 class Assembly:
     """A group and the roots behind it. `parts` maps what a root is for (a service, a port, None) to its roots."""
 
-    def __init__(self, inputs: Inputs) -> None:
-        self.group = Group()
+    def __init__(self, inputs: Inputs, *, stand_in: StandIn = nothing) -> None:
+        self.group = Group(stand_in=stand_in)
         self._inputs = inputs
         self._parts: dict[Hashable, list[Root[Resources]]] = {}
 
@@ -74,7 +75,8 @@ class ScopeAssembly(Assembly):
     """What the proxies of one scope share: everything outbound but listeners with addresses of their own."""
 
     def __init__(self, inputs: Inputs, scope: Scope) -> None:
-        super().__init__(inputs)
+        stand_in = partial(proxyless.stand_in, inputs, scope.namespace)
+        super().__init__(inputs, stand_in=stand_in if scope.capture == "proxyless" else nothing)
         self.scope = scope
 
     def rules(self, part: Hashable) -> Iterator[Rule]:
@@ -93,31 +95,31 @@ class ScopeAssembly(Assembly):
     def _routes(self, part: Hashable) -> Iterator[Rule]:
         """Of sidecars, however captured."""
         if isinstance(part, ServiceKey):
-            yield ResourceType.ROUTES, resources.service_routes, (self.scope, part)
+            yield ResourceType.ROUTES, resources.service_routes, (self.scope.anywhere, part)
         elif part is not None:
-            yield ResourceType.ROUTES, resources.port_routes, (self.scope, part)
+            yield ResourceType.ROUTES, resources.port_routes, (self.scope.anywhere, part)
 
     def _called(self, part: Hashable) -> Iterator[Rule]:
         """What gateways need to call services; who calls them is the workload's own part."""
         if isinstance(part, ServiceKey):
-            yield ResourceType.CLUSTER, gateways.service_clusters, (self.scope.namespace, part)
-            yield ResourceType.ENDPOINTS, resources.service_endpoints, (self.scope.namespace, part)
+            yield ResourceType.CLUSTER, gateways.service_clusters, (self.scope.namespace, part, self.scope.near)
+            yield ResourceType.ENDPOINTS, resources.service_endpoints, (self.scope.namespace, part, self.scope.near)
 
     def _proxyless(self, part: Hashable) -> Iterator[Rule]:
         """What clients of gRPC ask for, each by name."""
         if isinstance(part, ServiceKey):
             yield ResourceType.CLUSTER, proxyless.service_clusters, (self.scope.namespace, part)
-            yield ResourceType.ENDPOINTS, proxyless.service_endpoints, (self.scope.namespace, part)
+            yield ResourceType.ENDPOINTS, proxyless.service_endpoints, (self.scope.namespace, part, self.scope.near)
             yield ResourceType.LISTENER, proxyless.service_targets, (self.scope.namespace, part)
-            yield ResourceType.ROUTES, proxyless.service_routes, (self.scope, part)
+            yield ResourceType.ROUTES, proxyless.service_routes, (self.scope.anywhere, part)
 
     def _tunnelled(self, part: Hashable) -> Iterator[Rule]:
         """What is only so in capture `none`."""
         if part is None:
-            yield ResourceType.ROUTES, resources.port_routes, (self.scope, ANY_PORT)
+            yield ResourceType.ROUTES, resources.port_routes, (self.scope.anywhere, ANY_PORT)
         elif isinstance(part, ServiceKey):
-            yield ResourceType.CLUSTER, resources.service_clusters, (self.scope.namespace, part)
-            yield ResourceType.ENDPOINTS, resources.service_endpoints, (self.scope.namespace, part)
+            yield ResourceType.CLUSTER, resources.service_clusters, (self.scope.namespace, part, self.scope.near)
+            yield ResourceType.ENDPOINTS, resources.service_endpoints, (self.scope.namespace, part, self.scope.near)
             yield ResourceType.LISTENER, resources.service_listeners, (self.scope.namespace, part)
         else:
             yield ResourceType.CLUSTER, resources.tunnel_clusters, (part,)
@@ -127,8 +129,8 @@ class ScopeAssembly(Assembly):
         """What is only so in capture `redirect`."""
         namespace, dns_port = self.scope.namespace, self.scope.dns_port
         if isinstance(part, ServiceKey):
-            yield ResourceType.CLUSTER, captured.service_clusters, (namespace, part)
-            yield ResourceType.ENDPOINTS, captured.service_endpoints, (namespace, part)
+            yield ResourceType.CLUSTER, captured.service_clusters, (namespace, part, self.scope.near)
+            yield ResourceType.ENDPOINTS, captured.service_endpoints, (namespace, part, self.scope.near)
             yield ResourceType.LISTENER, captured.service_listeners, (namespace, part)
         elif part is not None:
             yield ResourceType.LISTENER, captured.port_listeners, (namespace, part)
@@ -160,5 +162,5 @@ class WorkloadAssembly(Assembly):
 
     def _gateway(self) -> Iterator[Rule]:
         yield ResourceType.LISTENER, gateways.workload_listeners, (self.key,)
-        yield ResourceType.ROUTES, gateways.workload_routes, (self.scope, self.key)
+        yield ResourceType.ROUTES, gateways.workload_routes, (self.scope.anywhere, self.key)
         yield ResourceType.SECRET, gateways.workload_secrets, (self.key,)

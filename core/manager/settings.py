@@ -5,6 +5,8 @@ from pathlib import Path
 
 import msgspec
 
+from core.manager.paths import home
+
 Scalar = str | int | float | bool | None
 
 
@@ -18,9 +20,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     (gRPC with mutual TLS: proxies, and renewals) and `csr_listen` (gRPC, first certificates for a token).
     `api_listen` (host:port, "" for off) is where the config API speaks HTTPS, besides its unix socket.
     `names` are further names and addresses under which others reach these.
+    Several Managers may share a state directory: this is number `number` of `managers`. They share ports, too.
     """
 
     state: Path
+    number: int = 1
+    managers: int = 1
     platform: str = "local"
     options: Mapping[str, Scalar] = {}
     coalesce: float = 0.02
@@ -31,3 +36,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     csr_listen: str = ""
     api_listen: str = ""
     names: tuple[str, ...] = ()
+
+    @property
+    def home(self) -> Path:
+        """The directory of this Manager's own sockets."""
+        return home(self.state, self.number)

@@ -11,7 +11,8 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
 
     `type` is the short name ("CDS"); `sent` and `acked` are versions, "" before the first;
     `generation` is the generation of the configuration that the acknowledged version was compiled from.
-    `waiting`: something is still to be sent or to be answered.
+    `waiting`: something is still to be sent or to be answered. `brought`: the proxy had been sent something by another
+    Manager, or by this one in an earlier life, and has it still.
     """
 
     type: str
@@ -19,6 +20,7 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     acked: str = ""
     generation: int = 0
     waiting: bool = False
+    brought: bool = False
 
 
 class Refusal(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,28 +44,37 @@ class Held(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Applied(msgspec.Struct, frozen=True, kw_only=True):
-    """A document that the Manager has taken up: `revision` is the stored one, `generation` where it came into force."""
+    """A document that the Manager has taken up: `revision` is the stored one, `generation` where it came into force.
+
+    Each Manager (`manager` is its number) counts generations of its own.
+    """
 
     document: ConfigKey
     revision: str
     generation: int
+    manager: int = 1
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True):
     """How far documents have come in the Manager itself.
 
     `generation` is the newest. `trying`: a proxy refused something, and it is being found out whose fault that is.
+    `resting`: all that was told is compiled, and the proxies have answered it. `unwell`: so many instances get no
+    calls, because their applications have not been seen to accept any.
     """
 
     generation: int = 0
     trying: bool = False
+    resting: bool = True
+    unwell: int = 0
     documents: tuple[Applied, ...] = ()
 
 
 class ProxyStatus(msgspec.Struct, frozen=True, kw_only=True):
     """One connected proxy. `connected_since` is seconds since the epoch; `user_agent` is like "envoy 1.40.0".
 
-    Whatever was in force up to `generation`, it has answered, or is not concerned by.
+    Whatever was in force up to `generation`, it has answered, or is not concerned by. Generations are those of the
+    Manager number `manager`, which it is connected to.
     """
 
     workload: WorkloadKey
@@ -71,6 +82,7 @@ class ProxyStatus(msgspec.Struct, frozen=True, kw_only=True):
     connected_since: float
     user_agent: str = ""
     generation: int = 0
+    manager: int = 1
     deliveries: tuple[Delivery, ...] = ()
     refused: tuple[Refusal, ...] = ()
 
@@ -84,8 +96,13 @@ class ProxyStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class MeshStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """What the Manager answers at `/status`."""
+    """What the Manager answers at `/status`. `managers`: the numbers of those that it comes from.
+
+    `silent`: of those that hang, so that nothing is known of the proxies there.
+    """
 
     proxies: tuple[ProxyStatus, ...]
     held: tuple[Held, ...] = ()
     progress: Progress = Progress()
+    managers: tuple[int, ...] = (1,)
+    silent: tuple[int, ...] = ()

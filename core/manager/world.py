@@ -4,21 +4,30 @@ No await, no lock, no I/O. Documents are lowered here, once; what cannot be lowe
 """
 
 from collections import Counter
-from typing import TypeVar, assert_never
+from functools import partial
+from typing import assert_never
 
 from core.compiler.declared import declared, service_keys
-from core.compiler.inputs import ANY_PORT, HTTP_PORT, Inputs, selector_key
+from core.compiler.inputs import ANY_PORT, HTTP_PORT, Inputs
+from core.compiler.nearness import asked_by, asked_of_callers
 from core.compiler.precedence import gateways
 from core.diagnostics import Diagnostic
 from core.ir.declared import Declaration
-from core.ir.gateway import GatewayRule
-from core.ir.lowered import Lowered
 from core.ir.routing import RouteRule
-from core.ir.security import PeerRule
 from core.ir.traffic import DestinationPolicy
 from core.kinds import meshconfig
 from core.kinds.registry import lower
 from core.manager.indexed import directory_ports, http_ports, lower_case, names_of, octets, open_ports
+from core.manager.proved import Proved
+from core.manager.rules import (
+    NO_RULES,
+    Rules,
+    in_force,
+    put_access,
+    put_gateway,
+    put_peers,
+    rules_of,
+)
 from core.manager.secrets import problem
 from core.model.change import (
     Change,
@@ -39,14 +48,7 @@ from core.model.identity import SpiffeId
 from core.model.mesh import Mesh
 from core.model.secret import Secret
 from core.model.service import Instance, InstanceKey, Service, ServiceKey, WorkloadKey
-from core.model.workload import Workload
-
-T = TypeVar("T")
-
-Rules = tuple[RouteRule | None, DestinationPolicy | None, Declaration | None, GatewayRule | None, PeerRule | None]
-"""What one document is in force as."""
-
-NO_RULES: Rules = (None, None, None, None, None)
+from core.model.workload import Proxyless, Workload
 
 
 class World:
@@ -63,14 +65,19 @@ class World:
         self.http_ports: Counter[int] = Counter()
         self.open_ports: Counter[int] = Counter()
         self.label_names: Counter[str] = Counter()
+        self._asking: dict[ConfigKey, frozenset[str]] = {}
+        self._asked: Counter[frozenset[str]] = Counter()
         self._identities: Counter[tuple[ServiceKey, SpiffeId]] = Counter()
-        self._before: dict[ConfigKey, Rules] = {}
-        self._versions: dict[ConfigKey, list[tuple[int, Rules]]] = {}
-        self._reverted: set[ConfigKey] = set()
+        self._proved = Proved(NO_RULES, partial(in_force, self.inputs))
 
     def mesh(self) -> Mesh:
         """The mesh's settings of the moment."""
         return self.inputs.mesh
+
+    @property
+    def near_labels(self) -> frozenset[str] | None:
+        """The labels of callers by which some rule says who is near; None: it makes no difference where callers are."""
+        return asked_of_callers(self.inputs.mesh, self._asked)
 
     def apply(self, change: Change) -> None:
         """Updates tables and indexes so that they say what `change` says."""
@@ -180,6 +187,10 @@ class World:
         else:
             self.inputs.workloads.put(key, workload)
             self.inputs.workloads_by_namespace.add(key.namespace, key)
+        if workload is not None and isinstance(workload.capture, Proxyless):
+            self.inputs.grpc_workloads.add("", key)
+        else:
+            self.inputs.grpc_workloads.discard("", key)
         if workload is not None and workload.role == "gateway":
             self.inputs.gateway_workloads.add("", key)
         else:
@@ -209,9 +220,7 @@ class World:
             self._put_mesh(Mesh())
             return
         self._put_rules(key, NO_RULES)
-        self._before.pop(key, None)
-        self._versions.pop(key, None)
-        self._reverted.discard(key)
+        self._proved.forget(key)
 
     def _put_mesh(self, mesh: Mesh) -> None:
         """Documents are lowered in the light of the mesh's settings, so all of them are lowered again."""
@@ -224,63 +233,50 @@ class World:
 
     def _lower(self, document: Document) -> None:
         key = document.key
-        self._before.setdefault(key, self._in_force(key))
-        self._reverted.discard(key)
+        self._proved.begin(key)
         lowered = lower(document, self.inputs.mesh)
         self.diagnostics[key] = lowered.diagnostics
-        self._put_rules(key, _rules(lowered))
-
-    def _in_force(self, key: ConfigKey) -> Rules:
-        inputs = self.inputs
-        return (
-            inputs.route_rules.get(key),
-            inputs.policies.get(key),
-            inputs.declarations.get(key),
-            inputs.gateways.get(key),
-            inputs.peer_rules.get(key),
-        )
+        self._put_rules(key, rules_of(lowered))
 
     def revert(self, key: ConfigKey) -> None:
         """Puts a document back to what it was in force as when that was last proved, nothing for a new one."""
-        if key in self.documents and key not in self._reverted:
-            self._reverted.add(key)
-            self._versions.pop(key, None)
-            self._put_rules(key, self._before.get(key, NO_RULES))
+        if key in self.documents and not self._proved.is_reverted(key):
+            self._put_rules(key, self._proved.revert(key))
+
+    def knows_better(self, key: ConfigKey) -> bool:
+        """Whether there is anything to put the document back to."""
+        return self._proved.knows_better(key)
+
+    def recall(self, document: Document) -> None:
+        """This is what the document was when it was last proved, before this Manager was there."""
+        self._proved.recall(document.key, rules_of(lower(document, self.inputs.mesh)))
 
     @property
     def unproved(self) -> bool:
         """Whether some document changed of which it is not known that it is good."""
-        return bool(self._versions)
+        return self._proved.unproved
 
     def settled(self, generation: int) -> None:
         """What is in force now is what proxies get as `generation`."""
-        for key in self._before.keys() - self._reverted:
-            versions, now = self._versions.setdefault(key, []), self._in_force(key)
-            if not versions or versions[-1][1] != now:
-                versions.append((generation, now))
+        self._proved.settled(generation)
 
     def prove(self, generation: int) -> None:
         """All proxies took what was settled up to `generation`: documents can be reverted to that from now on."""
-        for key, versions in tuple(self._versions.items()):
-            good = [rules for at, rules in versions if at <= generation]
-            if not good:
-                continue
-            self._before[key], self._versions[key] = good[-1], versions[len(good) :]
-            if good[-1] == self._in_force(key):
-                del self._before[key], self._versions[key]
+        self._proved.prove(generation)
 
     def restore(self, key: ConfigKey) -> None:
         """Takes a reverted document as it is again."""
-        if key in self._reverted:
+        if self._proved.is_reverted(key):
             self._lower(self.documents[key])
 
     def _put_rules(self, key: ConfigKey, rules: Rules) -> None:
-        rule, policy, declaration, gateway, peers = rules
+        rule, policy, declaration, gateway, peers, access = rules
         self._put_rule(key, rule)
         self._put_policy(key, policy)
         self._put_declaration(key, declaration)
-        self._put_gateway(key, gateway)
-        self._put_peers(key, peers)
+        put_gateway(self.inputs, key, gateway)
+        put_peers(self.inputs, key, peers)
+        put_access(self.inputs, key, access)
 
     def declares(self, key: ConfigKey) -> tuple[ServiceKey, ...]:
         """The services that exist because of a document."""
@@ -328,51 +324,26 @@ class World:
             if rule is None:
                 inputs.route_rules.remove(key)
 
-    def _put_gateway(self, key: ConfigKey, gateway: GatewayRule | None) -> None:
-        inputs, old = self.inputs, self.inputs.gateways.get(key)
-        if gateway is not None:
-            inputs.gateways_by_label.add(selector_key(gateway.selector), key)
-            inputs.gateways.put(key, gateway)
-        if old is not None and (gateway is None or selector_key(gateway.selector) != selector_key(old.selector)):
-            inputs.gateways_by_label.discard(selector_key(old.selector), key)
-        if gateway is None:
-            inputs.gateways.remove(key)
-
-    def _put_peers(self, key: ConfigKey, rule: PeerRule | None) -> None:
-        """A rule holds in the namespace of its document."""
-        if rule is None:
-            self.inputs.peer_rules.remove(key)
-            self.inputs.peer_rules_by_namespace.discard(key.namespace, key)
-        else:
-            self.inputs.peer_rules.put(key, rule)
-            self.inputs.peer_rules_by_namespace.add(key.namespace, key)
-
     def _put_policy(self, key: ConfigKey, policy: DestinationPolicy | None) -> None:
         inputs = self.inputs
         old = inputs.policies.get(key)
         if old is not None and (policy is None or policy.host != old.host):
             inputs.policies_by_host.discard(old.host, key)
+        self._ask(key, asked_by(policy, inputs.mesh) if policy is not None else None)
         if policy is None:
             inputs.policies.remove(key)
             return
         inputs.policies.put(key, policy)
         inputs.policies_by_host.add(policy.host, key)
 
-
-def _rules(lowered: Lowered) -> Rules:
-    """A document becomes one rule, of the type that belongs to its kind."""
-    found = lowered.rules
-    return (
-        _only(found, RouteRule),
-        _only(found, DestinationPolicy),
-        _only(found, Declaration),
-        _only(found, GatewayRule),
-        _only(found, PeerRule),
-    )
-
-
-def _only(rules: tuple[object, ...], type_: type[T]) -> T | None:
-    return next((rule for rule in rules if isinstance(rule, type_)), None)
+    def _ask(self, key: ConfigKey, labels: frozenset[str] | None) -> None:
+        """Many documents ask for the same, mostly for nothing but the place."""
+        if (old := self._asking.pop(key, None)) is not None:
+            self._asked[old] -= 1
+        if labels is not None:
+            self._asking[key] = labels
+            self._asked[labels] += 1
+        self._asked += Counter()
 
 
 def _list_rule_host(inputs: Inputs, host: str) -> None:

@@ -17,6 +17,10 @@ class Labels(msgspec.Struct, frozen=True, array_like=True):
     def get(self, key: str, default: str = "") -> str:
         return next((value for name, value in self.pairs if name == key), default)
 
+    def only(self, names: frozenset[str]) -> "Labels":
+        """Those of these names."""
+        return Labels(tuple(pair for pair in self.pairs if pair[0] in names))
+
     def select(self, selector: "Labels") -> bool:
         """Whether every pair of `selector` is among these labels; an empty selector selects everything."""
         return set(selector.pairs) <= set(self.pairs)

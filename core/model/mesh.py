@@ -5,6 +5,8 @@ from typing import Literal
 
 import msgspec
 
+from core.model.locality import Failover, LocalityPolicy
+
 
 class OutboundMode(StrEnum):
     """What happens to calls to hosts that nobody registered (`MeshConfig.outboundTrafficPolicy.mode`)."""
@@ -27,6 +29,7 @@ class AccessLog(msgspec.Struct, frozen=True, kw_only=True):
 class Mesh(msgspec.Struct, frozen=True, kw_only=True):
     """Mesh-wide settings. `connect_timeout` is in milliseconds.
 
+    `locality` holds where a policy for a service says nothing of it.
     `auto_mtls`: proxies speak mutual TLS with each other unless a rule says otherwise.
     """
 
@@ -37,3 +40,4 @@ class Mesh(msgspec.Struct, frozen=True, kw_only=True):
     connect_timeout: int = 10_000
     access_log: AccessLog = AccessLog()
     auto_mtls: bool = True
+    locality: LocalityPolicy = Failover()

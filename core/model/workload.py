@@ -30,13 +30,18 @@ class Explicit(msgspec.Struct, frozen=True, kw_only=True, tag="none"):
     virtual_network: str | None = None
 
 
+Interception = Literal["REDIRECT", "TPROXY"]
+"""How the kernel leads to a proxy what comes in (Istio's `interceptionMode`): with another address, or as it is."""
+
+
 class Redirected(msgspec.Struct, frozen=True, kw_only=True, tag="redirect"):
     """Capture `redirect`: the kernel leads every TCP connection from and to the application through the proxy.
 
     The application listens on the workload's own address and knows of nothing. `dns_port`: where its DNS queries are
     led, 0: nowhere. `mark` (SO_MARK) tells the proxy's own connections from the application's, 0: its user does.
-    `transparent`: by TPROXY, and the application sees its caller's address. `resolver` is whom the proxy asks for names
-    that are not the mesh's, as `address:port`; "": the resolvers of its machine.
+    `transparent`: by TPROXY, and the application sees its caller's address; what the proxy then calls it with carries
+    `tproxy_mark`, which must differ from `mark`. `resolver` is whom the proxy asks for names that are not the mesh's,
+    as `address:port`; "": the resolvers of its machine.
     """
 
     outbound_port: int = 15001
@@ -44,6 +49,7 @@ class Redirected(msgspec.Struct, frozen=True, kw_only=True, tag="redirect"):
     dns_port: int = 15053
     mark: int = 0
     transparent: bool = False
+    tproxy_mark: int = 1337
     resolver: str = ""
 
 

@@ -4,6 +4,7 @@ It makes no decision of its own: rules were compiled before. Not a load generato
 """
 
 from core.simulate.call import Answered, Arrived, Call, Mirrored, Outcome, Refused, Step, Via
+from core.simulate.onward import end_to_end
 from core.simulate.walk import simulate
 
-__all__ = ["Answered", "Arrived", "Call", "Mirrored", "Outcome", "Refused", "Step", "Via", "simulate"]
+__all__ = ["Answered", "Arrived", "Call", "Mirrored", "Outcome", "Refused", "Step", "Via", "end_to_end", "simulate"]

@@ -32,6 +32,9 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     query. Via "gateway", `source` is the gateway's workload, `port` the one that documents name, and `sni` the server
     name in the TLS handshake: "" is TLS without one, None no TLS. Via "inbound", `source` is the workload that is
     called, and with `shown` the caller speaks the mesh's mutual TLS; None: plain bytes.
+
+    `identity` is the SPIFFE ID in the caller's certificate, where it is shown, and `address` where the connection to
+    the called proxy comes from: policies ask for both.
     """
 
     source: WorkloadKey
@@ -45,6 +48,8 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     path: str = "/"
     authority: str = ""
     headers: Pairs = ()
+    identity: str = ""
+    address: str = "127.0.0.1"
 
 
 class Arrived(msgspec.Struct, frozen=True, kw_only=True):

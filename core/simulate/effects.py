@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import msgspec
 
 from core.ir.values import HeaderOps
-from core.simulate.call import Pairs
+from core.simulate.call import Arrived, Pairs
 from core.simulate.changes import changed
 from core.simulate.request import Request
 from core.simulate.rewrite import rewritten
@@ -49,3 +49,9 @@ def response_steps(route: Route | None, target: WeightedUpstream | None = None) 
 def response_headers(request: Request, route: Route | None, target: WeightedUpstream | None = None) -> Pairs:
     """The headers that rules give to an answer of the proxy itself; it is changed like any other."""
     return changed((), response_steps(route, target), request=request)
+
+
+def response_on(arrived: Arrived) -> Pairs:
+    """The headers that rules of the caller give to an answer of the other side's proxy."""
+    request = Request(method="", target=arrived.path, authority=arrived.authority, headers=arrived.headers)
+    return changed((), arrived.response, request=request)

@@ -1,9 +1,10 @@
 """Which endpoints of an upstream are in use, and with what weight the load balancer sees them."""
 
 from collections.abc import Mapping
+from math import lcm
 from typing import assert_never
 
-import msgspec
+from msgspec.structs import replace
 
 from core.ir.traffic import Balance
 from core.view.upstream import (
@@ -40,10 +41,28 @@ def in_use(upstream: Upstream, assignments: Mapping[str, LoadAssignment]) -> tup
 
 
 def _first(upstream: Upstream, given: tuple[LocalityEndpoints, ...]) -> tuple[Endpoint, ...]:
-    """Those of the first priority that has any. Envoy's RANDOM does not look at weights."""
+    """Those of the first priority that has any."""
     localities = [each for each in given if each.endpoints]
     first = min((each.priority for each in localities), default=0)
-    used = [endpoint for each in localities if each.priority == first for endpoint in each.endpoints]
-    if upstream.load_balancer == Balance("RANDOM"):
-        return tuple(msgspec.structs.replace(each, weight=1) for each in used)
-    return tuple(used)
+    used = [_seen(upstream, each) for each in localities if each.priority == first]
+    if upstream.by_locality:
+        used = _shared_out(used)
+    return tuple(endpoint for each in used for endpoint in each.endpoints)
+
+
+def _seen(upstream: Upstream, place: LocalityEndpoints) -> LocalityEndpoints:
+    """Envoy's RANDOM does not look at the weights of endpoints."""
+    if upstream.load_balancer != Balance("RANDOM"):
+        return place
+    return replace(place, endpoints=tuple(replace(each, weight=1) for each in place.endpoints))
+
+
+def _shared_out(places: list[LocalityEndpoints]) -> list[LocalityEndpoints]:
+    """The weights of endpoints so that together they come to those of their localities."""
+    totals = [sum(endpoint.weight for endpoint in place.endpoints) for place in places]
+    whole = lcm(*totals)
+    return [_times(place, place.weight * whole // total) for place, total in zip(places, totals, strict=True)]
+
+
+def _times(place: LocalityEndpoints, factor: int) -> LocalityEndpoints:
+    return replace(place, endpoints=tuple(replace(each, weight=each.weight * factor) for each in place.endpoints))

@@ -1,5 +1,7 @@
 """A request as proxies look at it: before any rule, and after each."""
 
+from ipaddress import ip_address
+
 import msgspec
 
 from core.simulate.call import Call, Pairs
@@ -44,6 +46,15 @@ def request_of(call: Call) -> Request:
         scheme=_scheme(call),
         headers=(*made, *((name.lower(), value) for name, value in call.headers)),
     )
+
+
+def first_caller(request: Request, address: str) -> str:
+    """Who called first, as proxies inside the mesh believe it: the last in X-Forwarded-For, else who is connected."""
+    said = ",".join(request.values("x-forwarded-for")).rpartition(",")[2].strip()
+    try:
+        return str(ip_address(said))
+    except ValueError:
+        return address
 
 
 def default_port(call: Call) -> int:

@@ -6,6 +6,7 @@ import msgspec
 
 from core.ir.values import Abort, Delay, Redirect, Respond
 from core.simulate.accept import Connection, admits, as_proxies_do, chain_for, plain
+from core.simulate.admission import Facts, refusal
 from core.simulate.answers import aborted, answered
 from core.simulate.call import Answered, Arrived, Call, Mirrored, Outcome, Refused, Result, Step
 from core.simulate.effects import Way, forwarded, response_headers, response_steps
@@ -13,7 +14,7 @@ from core.simulate.endpoints import in_use
 from core.simulate.entrance import entered
 from core.simulate.match import matches, virtual_host
 from core.simulate.redirect import location
-from core.simulate.request import Request, request_of, undotted
+from core.simulate.request import Request, first_caller, request_of, undotted
 from core.simulate.rewrite import normalised
 from core.view.listener import FilterChain, HttpChain, InProcess, Listener, NamedRoutes, TcpChain
 from core.view.route import ForwardTo, MirrorTo, Route, RouteConfiguration, Tunnel, WeightedUpstream
@@ -37,7 +38,7 @@ def simulate(view: View, call: Call, *, entrance: tuple[str, int]) -> Outcome:
     "tunnel", the service's virtual address and port for "virtual", what it means to reach for "captured", and the
     called workload's own for "inbound".
     """
-    walk = _Walk(view, call)
+    walk = _Walk(view, call, entrance)
     listener = entered(view.listeners(), entrance, call.via)
     if listener is None:
         return Outcome(results=(Refused(share=1.0, reason=f"nothing listens on {entrance[0]}:{entrance[1]}"),))
@@ -46,9 +47,10 @@ def simulate(view: View, call: Call, *, entrance: tuple[str, int]) -> Outcome:
 
 
 class _Walk:
-    def __init__(self, view: View, call: Call) -> None:
+    def __init__(self, view: View, call: Call, entrance: tuple[str, int]) -> None:
         self.view = view
         self.call = call
+        self.entrance = entrance
         self.request = request_of(call)
         self.steps: list[Step] = []
         self.mirrors: list[Mirrored] = []
@@ -79,15 +81,40 @@ class _Walk:
 
     def _serve(self, serve: HttpChain | TcpChain, *, tunnelled: bool) -> tuple[Result, ...]:
         if isinstance(serve, TcpChain):
-            return self._spread(serve.upstreams, None)
+            refused = self._refused(serve, None)
+            return (refused,) if refused is not None else self._spread(serve.upstreams, None)
         if self.call.protocol == "tcp" and not tunnelled:
             return (Answered(share=1.0, status=400, flag="DPE"),)
+        if (refused := self._refused(serve, self.request)) is not None:
+            return (refused,)
         routes = serve.routes
         found = self.view.routes(routes.name) if isinstance(routes, NamedRoutes) else routes
         if found is None:
             return (self._answered(404, flag="NR"),)
         self.steps.append(Step("route configuration", found.name))
         return self._route(found, tunnelled=tunnelled)
+
+    def _refused(self, serve: HttpChain | TcpChain, request: Request | None) -> Result | None:
+        """What policies make of the call when they do not let it in; the last step tells which."""
+        call, edge = self.call, isinstance(serve, HttpChain) and serve.edge
+        facts = Facts(
+            identity=call.identity if call.shown == "mesh" else "",
+            address=call.address,
+            origin=call.address if edge or request is None else first_caller(request, call.address),
+            destination=self.entrance,
+            server_name=call.sni or "",
+            request=request,
+        )
+        found = refusal(serve.checks, facts)
+        if found is None:
+            return None
+        if found.policy is None:
+            self.steps.append(Step("policy", "no ALLOW policy is for this call"))
+        else:
+            self.steps.append(Step("policy", found.policy.name, found.policy.origin))
+        if request is None:
+            return Refused(share=1.0, reason=f"access denied: {self.steps[-1].name}")
+        return msgspec.structs.replace(self._answered(403), body=b"RBAC: access denied")
 
     def _route(self, configuration: RouteConfiguration, *, tunnelled: bool) -> tuple[Result, ...]:
         authority = undotted(f"{self.call.host}:{self.call.port}") if tunnelled else self.request.authority

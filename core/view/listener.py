@@ -5,6 +5,7 @@ from typing import Literal
 import msgspec
 
 from core.model.mesh import AccessLog
+from core.view.access import Check
 from core.view.route import RouteConfiguration, WeightedUpstream
 from core.view.security import NO_TLS, ServerSecurity
 
@@ -41,7 +42,7 @@ class HttpChain(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """Speaks HTTP by the rules of a route configuration.
 
     `forward_proxy`: accepts absolute URLs and CONNECT. `any_host`: routes may lead to an `AnyHost` upstream.
-    `edge`: callers are strangers, and what they say of themselves in headers is not believed.
+    `edge`: callers are strangers, and what they say of themselves in headers is not believed. `checks`: who may call.
     """
 
     stat_prefix: str
@@ -49,19 +50,21 @@ class HttpChain(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     forward_proxy: bool = False
     any_host: bool = False
     edge: bool = False
+    checks: tuple[Check, ...] = ()
 
 
 class TcpChain(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """Passes bytes on. `idle_timeout` in milliseconds, 0: the default.
 
     `protocols`: what is offered by ALPN instead of what the upstream says, where that may carry HTTP as well; none: as
-    the upstream says.
+    the upstream says. `checks`: who may connect; asked when the caller has sent its first bytes.
     """
 
     stat_prefix: str
     upstreams: tuple[WeightedUpstream, ...]
     idle_timeout: int = 0
     protocols: tuple[str, ...] = ()
+    checks: tuple[Check, ...] = ()
 
 
 Serve = HttpChain | TcpChain

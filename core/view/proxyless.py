@@ -2,6 +2,7 @@
 
 import msgspec
 
+from core.view.access import Check
 from core.view.security import ServerSecurity
 
 
@@ -13,8 +14,9 @@ class Target(msgspec.Struct, frozen=True):
 
 
 class GrpcServer(msgspec.Struct, frozen=True, kw_only=True):
-    """How a server that listens on `address`:`port` takes its callers."""
+    """How a server that listens on `address`:`port` takes its callers, and who may call; there are no dry runs."""
 
     address: str
     port: int
     security: ServerSecurity
+    checks: tuple[Check, ...] = ()

@@ -58,7 +58,7 @@ class Endpoint(msgspec.Struct, frozen=True):
 
 
 class LocalityEndpoints(msgspec.Struct, frozen=True):
-    """`priority` 0 is used first; `weight` is the sum of the endpoints' unless a rule says otherwise."""
+    """`priority` 0 is used first, without gaps; `weight` is the sum of the endpoints' unless a rule says otherwise."""
 
     locality: Locality
     endpoints: tuple[Endpoint, ...]
@@ -87,13 +87,17 @@ class ServiceRef(msgspec.Struct, frozen=True):
 
 
 class Upstream(msgspec.Struct, frozen=True, kw_only=True):
-    """`name` is `outbound|<port>|<subset>|<host>`, `inbound|<port>||`, PassthroughCluster or BlackHoleCluster."""
+    """`name` is `outbound|<port>|<subset>|<host>`, `inbound|<port>||`, PassthroughCluster or BlackHoleCluster.
+
+    `by_locality`: a locality is chosen first, by its weight, and then one of its endpoints.
+    """
 
     name: str
     endpoints: Endpoints
     http: HttpVersion = "none"
     connect_timeout: int = 10_000
     load_balancer: Balance | ConsistentHash = Balance()
+    by_locality: bool = False
     pool: ConnectionPool = ConnectionPool()
     outlier: Outlier | None = None
     security: ClientSecurity = NO_TLS

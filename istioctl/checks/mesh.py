@@ -10,7 +10,7 @@ import msgspec
 
 from core.errors import MeshError
 from core.kinds.registry import KINDS
-from core.manager.paths import agent_directory, agent_socket
+from core.manager.paths import agent_directory, agent_socket, homes, numbered
 from core.manager.status import MeshStatus
 from core.model.service import WorkloadKey
 from istioctl.checks.verdict import Verdict, doubtful, failed, good
@@ -61,10 +61,11 @@ class Finding(msgspec.Struct, frozen=True):
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
-    """`manager`: its version, "" when it does not answer, and then `trouble` says why."""
+    """`manager`: its version, "" when it does not answer; `trouble` says why then. `managers`: those to be."""
 
     now: float
     manager: str = ""
+    managers: tuple[int, ...] = (1,)
     trouble: str = ""
     fix: str = ""
     status: MeshStatus = MeshStatus(proxies=())
@@ -76,11 +77,12 @@ def gather(state: Path) -> Facts:
     """Asks everybody at once; blocks for at most some seconds, mostly for less than one."""
     proxies = asyncio.run(_proxies(state, sidecars(state)))
     try:
-        with Api(state, timeout=PATIENCE) as api:
+        with Api(state, timeout=2 * PATIENCE) as api:
             version, status, errors = api.release().git_version, api.status(), tuple(_errors(api))
     except MeshError as error:
         return Facts(now=time.time(), trouble=str(error), fix=error.fix, proxies=proxies)
-    return Facts(now=time.time(), manager=version, status=status, proxies=proxies, errors=errors)
+    numbers = tuple(numbered(state, each) for each in homes(state))
+    return Facts(now=time.time(), manager=version, managers=numbers, status=status, proxies=proxies, errors=errors)
 
 
 def _errors(api: Api) -> Iterable[Finding]:
@@ -169,13 +171,23 @@ def judge(facts: Facts) -> tuple[Verdict, ...]:
     if not facts.manager:
         return (failed("the Manager answers", facts.trouble, fix=facts.fix), *_of_proxies(facts))
     return (
-        good(f"the Manager answers (version {facts.manager})"),
+        _answering(facts),
         _connected(facts),
         _synced(facts),
         _refused(facts),
         _in_order(facts),
         *_of_proxies(facts),
     )
+
+
+def _answering(facts: Facts) -> Verdict:
+    silent = sorted(set(facts.managers) - set(facts.status.managers))
+    if silent:
+        names = ", ".join(f"manager/{number}" for number in silent)
+        fix = f"wait some seconds and check again; then: pkill -KILL -f '[c]ore.manager .*\"number\":{silent[0]},'"
+        return failed("every Manager answers", f"not this one: {names}", fix=fix)
+    who = "the Manager answers" if len(facts.managers) == 1 else f"all {len(facts.managers)} Managers answer"
+    return good(f"{who} (version {facts.manager})")
 
 
 def _of_proxies(facts: Facts) -> tuple[Verdict, ...]:

@@ -6,9 +6,9 @@ from collections.abc import Callable
 import msgspec
 
 from core.errors import MeshError, Misconfigured
-from istioctl.checks.verdict import Verdict, failed, good
+from istioctl.checks.verdict import Verdict, doubtful, failed, good
 from proxy.capture.apply import available, program
-from proxy.capture.support import require
+from proxy.capture.support import require, require_tproxy
 
 NEEDED = ("ip", "unshare", "nsenter")
 
@@ -20,20 +20,25 @@ _TABLE = "table ip t { chain c { type nat hook output priority -100; tcp dport 1
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
-    """What went wrong; None: nothing. `missing`: programs; `refused`: namespaces; `rules`: a rule that redirects."""
+    """What went wrong; None: nothing. `missing`: programs; `refused`: namespaces; `rules`: a rule that redirects;
+    `tproxy`: rules that do not, for who wants to know its callers.
+    """
 
     missing: MeshError | None = None
     refused: MeshError | None = None
     rules: str = ""
+    tproxy: MeshError | None = None
 
 
 def gather() -> Facts:
-    """Blocks for some 0.1 s: everything is tried in namespaces of its own, which are gone afterwards."""
+    """Blocks for some 0.3 s: everything is tried in namespaces of its own, which are gone afterwards."""
     missing = next(filter(None, map(_trouble, (*(_finds(name) for name in NEEDED), available))), None)
     if missing:
         return Facts(missing=missing)
     refused = _trouble(require)
-    return Facts(refused=refused, rules="" if refused else _rule())
+    if refused:
+        return Facts(refused=refused)
+    return Facts(rules=_rule(), tproxy=_trouble(require_tproxy))
 
 
 def _finds(name: str) -> Callable[[], object]:
@@ -69,7 +74,7 @@ def judge(facts: Facts) -> tuple[Verdict, ...]:
         return (_failed(programs, facts.missing),)
     if facts.refused:
         return good(programs), _failed(namespaces, facts.refused)
-    return good(programs), good(namespaces), _rules(facts)
+    return good(programs), good(namespaces), _rules(facts), _tproxy(facts)
 
 
 def _failed(text: str, error: MeshError) -> Verdict:
@@ -82,3 +87,9 @@ def _rules(facts: Facts) -> Verdict:
         return good(text)
     fix = "sudo modprobe -a nf_nat nft_redir xt_REDIRECT; or use capture none, which needs no rules"
     return failed(text, facts.rules, fix=fix)
+
+
+def _tproxy(facts: Facts) -> Verdict:
+    """Only some want it, by name."""
+    text = "with --interception TPROXY, too"
+    return doubtful(text, str(facts.tproxy), fix=facts.tproxy.fix) if facts.tproxy else good(text)

@@ -11,6 +11,7 @@ import msgspec
 
 from core.manager.api import SOCKET
 from istioctl.checks.verdict import Verdict, doubtful, failed, good
+from istioctl.managers import sockets
 from proxy.agent import SOCKET_PATH_LIMIT
 
 ROOMY, CRAMPED = 500_000_000, 50_000_000
@@ -143,11 +144,15 @@ def _remains(facts: Facts) -> Verdict:
 
 
 def answers(path: Path) -> bool:
-    """Whether somebody listens on the Manager's socket."""
+    """Whether somebody listens on the socket of a Manager."""
+    return any(map(_listens, sockets(path)))
+
+
+def _listens(path: Path) -> bool:
     with socket.socket(socket.AF_UNIX) as sock:
         sock.settimeout(0.5)
         try:
-            sock.connect(str(path / SOCKET))
+            sock.connect(str(path))
         except OSError:
             return False
     return True

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from istioctl.options import Where, files_option, namespace_option, recursive_option, state_dir_option
+from istioctl.options import Where, files_option, mesh_options, namespace_option, recursive_option
 from istioctl.output import say, show
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ PATIENCE = 30.0
     help=f"Until all proxies have acknowledged it. [--wait alone: {PATIENCE:g}]",
 )
 @namespace_option
-@state_dir_option
+@mesh_options
 @click.pass_obj
 def command(where: Where, files: tuple[Path, ...], pattern: str, dry_run: bool, wait: float | None) -> None:
     """Create or change objects from files.
@@ -47,21 +47,19 @@ def command(where: Where, files: tuple[Path, ...], pattern: str, dry_run: bool, 
       istioctl apply -f rules/ -R --wait=10
       cat rule.yaml | istioctl apply -n shop -f -
     """
-    from istioctl.accepting import accepted, check_rehearsal
-    from istioctl.applying import commit, rehearse
-    from istioctl.client import Api
+    from istioctl.accepting import accepted, check_nothing, rehearsed
+    from istioctl.applying import commit
 
     if dry_run and wait is not None:
         raise click.UsageError("--dry-run writes nothing that could be waited for: leave --wait out")
     wanted = accepted(files, where, pattern=pattern)
-    with Api(where.state_dir) as api:
-        rehearsal = rehearse(api, wanted)
-        check_rehearsal(rehearsal)
+    with where.api() as api:
+        steps = rehearsed(api, wanted, check_nothing)
         if dry_run:
-            for step in rehearsal.steps:
+            for step in steps:
                 show(f"{step} (dry run)")
             return
-        done = commit(api, rehearsal.steps)
+        done = commit(api, steps)
         for step in done:
             show(str(step))
         if wait is not None:

@@ -10,7 +10,7 @@ import click
 
 from core.errors import Misconfigured, NotFound
 from istioctl import completing
-from istioctl.options import Where, files_option, namespace_option, recursive_option, state_dir_option
+from istioctl.options import Where, files_option, mesh_options, namespace_option, recursive_option
 from istioctl.output import complain_of, say, show
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @recursive_option
 @click.option("--ignore-not-found", is_flag=True, help="An object that is not there is fine.")
 @namespace_option
-@state_dir_option
+@mesh_options
 @click.pass_obj
 def command(where: Where, what: tuple[str, ...], files: tuple[Path, ...], pattern: str, ignore_not_found: bool) -> None:
     """Remove objects.
@@ -37,12 +37,11 @@ def command(where: Where, what: tuple[str, ...], files: tuple[Path, ...], patter
       istioctl delete -f rule.yaml --ignore-not-found
     """
     from istioctl.applying import remove
-    from istioctl.client import Api
 
     if bool(files) == bool(what) or len(what) == 1:
         raise click.UsageError("say what to delete: either KIND and NAME, or files with -f")
     doomed = _named(where, *what) if what else _written(where, files, pattern)
-    with Api(where.state_dir) as api:
+    with where.api() as api:
         removed, missing = remove(api, doomed)
     for each in removed:
         show(f"{each} deleted")

@@ -16,6 +16,9 @@ from istioctl.options import Where, output_option, state_dir_option
     help="How traffic gets into the sidecars. redirect needs namespaces; auto takes it where it works.",
 )
 @click.option("--check", is_flag=True, help="Prove with calls of its own that all of it works, and end.")
+@click.option(
+    "--managers", type=click.IntRange(1, 9), default=1, show_default=True, help="Managers that share the proxies."
+)
 @click.option("--keep", is_flag=True, help="Keep applied rules in the state directory for the next start.")
 @click.option(
     "--duration", type=click.FloatRange(min=0), default=0, metavar="SECONDS", help="End by itself after this."

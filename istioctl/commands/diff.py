@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from istioctl.options import Where, files_option, namespace_option, recursive_option, state_dir_option
+from istioctl.options import Where, files_option, mesh_options, namespace_option, recursive_option
 from istioctl.output import show
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @files_option
 @recursive_option
 @namespace_option
-@state_dir_option
+@mesh_options
 @click.pass_obj
 def command(where: Where, files: tuple[Path, ...], pattern: str) -> None:
     """Show how stored objects differ from files.
@@ -34,10 +34,9 @@ def command(where: Where, files: tuple[Path, ...], pattern: str) -> None:
       cat rule.yaml | istioctl diff -n shop -f -
     """
     from istioctl.accepting import accepted
-    from istioctl.client import Api
 
     wanted = accepted(files, where, pattern=pattern)
-    with Api(where.state_dir) as api:
+    with where.api() as api:
         found = [text for text in (_difference(api, each) for each in wanted) if text]
     if found:
         show("\n".join(found))

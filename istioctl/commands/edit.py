@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from core.errors import NotFound
 from istioctl import completing
-from istioctl.options import Where, namespace_option, state_dir_option
+from istioctl.options import Where, mesh_options, namespace_option
 from istioctl.output import say, show
 
 if TYPE_CHECKING:
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
 @click.argument("kind", shell_complete=completing.kinds)
 @click.argument("name", shell_complete=completing.names)
 @namespace_option
-@state_dir_option
+@mesh_options
 @click.pass_obj
 def command(where: Where, kind: str, name: str) -> None:
     """Change an object in your editor.
@@ -33,11 +32,10 @@ def command(where: Where, kind: str, name: str) -> None:
       istioctl edit virtualservice reviews
       istioctl edit dr reviews -n shop
     """
-    from istioctl.client import Api
     from istioctl.names import find_kind
 
     found = find_kind(kind)
-    with Api(where.state_dir) as api:
+    with where.api() as api:
         outcome = _edited(api, found, where.namespace_for(found.namespace), name)
     if outcome:
         show(outcome)
@@ -47,9 +45,6 @@ def command(where: Where, kind: str, name: str) -> None:
 
 def _edited(api: Api, kind: Kind, namespace: str, name: str) -> str:
     from istioctl.editing import edited
+    from istioctl.finding import stored
 
-    stored = api.find(kind, namespace, name)
-    if stored is None:
-        fix = f"istioctl get {kind.plural} -A shows what there is"
-        raise NotFound(f'there is no {kind.kind.lower()} "{name}" in namespace {namespace}', fix=fix)
-    return edited(api, kind, stored)
+    return edited(api, kind, stored(api, kind, namespace, name))

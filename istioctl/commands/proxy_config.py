@@ -76,7 +76,8 @@ def command(
 
     WORKLOAD is a name, or name.namespace. Tables have the columns of Istio's command; json and yaml are what Envoy
     says itself. FILE holds Envoy's answer to /config_dump?include_eds; it may come from another machine, and needs
-    no mesh. Filters narrow one part each, as their help says. Keys are never shown.
+    no mesh. Filters narrow one part each, as their help says. Keys are never shown. A gRPC application without a
+    proxy tells nothing: for it the Manager shows what it has, of which gRPC asks for what it calls.
 
     \b
     Examples:
@@ -114,7 +115,9 @@ def _saved(file: Path) -> Dump:
 
 def _running(where: Where, workload: str, part: str) -> Dump:
     """Health is asked for only where it is shown."""
-    from istioctl.sidecars import CLUSTERS, CONFIG, dump, find_sidecar
+    from istioctl.sidecars import CLUSTERS, CONFIG, dump, find_proxy, is_proxyless, sent
 
-    key = find_sidecar(where.state_dir, workload, namespace=where.namespace_for())
+    key = find_proxy(where.state_dir, workload, namespace=where.namespace_for())
+    if is_proxyless(where.state_dir, key):
+        return sent(where.state_dir, key)
     return dump(where.state_dir, key, CONFIG, *((CLUSTERS,) if part in ("endpoint", "all") else ()))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from istioctl import completing
-from istioctl.options import Where, namespace_option, output_option, state_dir_option
+from istioctl.options import Where, mesh_options, namespace_option, output_option
 from istioctl.output import as_json, as_yaml, say, show
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @click.argument("workload", required=False, shell_complete=completing.proxies)
 @output_option("table", "json", "yaml")
 @namespace_option
-@state_dir_option
+@mesh_options
 @click.pass_obj
 def command(where: Where, workload: str | None, output: str) -> None:
     """Show whether the proxies have what the Manager sends them.
@@ -36,9 +36,7 @@ def command(where: Where, workload: str | None, output: str) -> None:
       istioctl ps reviews-v1
       istioctl proxy-status -o json
     """
-    from istioctl.client import Api
-
-    with Api(where.state_dir) as api:
+    with where.api() as api:
         status = api.status()
     if workload:
         _one(status, workload, namespace=where.namespace_for(), output=output)
@@ -65,6 +63,8 @@ def _all(status: MeshStatus, *, output: str) -> None:
         show(_text([as_value(each, status.held) for each in status.proxies], output))
     elif status.proxies:
         show(overview(status, now=time.time()))
+        for number in status.silent:
+            say(f"manager/{number} does not answer: proxies that are there are not shown, and leave it in some seconds")
         for each in status.held:
             say(f"{each.document} is out of force: istioctl proxy-status {each.workload} shows why")
     else:

@@ -8,7 +8,7 @@ import click
 
 from core.errors import Conflict, Misconfigured
 from istioctl import completing
-from istioctl.options import Where, namespace_option, output_option, state_dir_option
+from istioctl.options import Where, mesh_options, namespace_option, output_option
 from istioctl.output import as_json, as_yaml, say, show
 
 if TYPE_CHECKING:
@@ -20,11 +20,17 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("kind", shell_complete=completing.kinds)
 @click.argument("name", shell_complete=completing.names)
-@click.option("--to", metavar="REVISION", default="", help="As history shows it. [default: before the last change]")
+@click.option(
+    "--to",
+    metavar="REVISION",
+    default="",
+    shell_complete=completing.revisions,
+    help="As history shows it. [default: before the last change]",
+)
 @click.option("--dry-run", is_flag=True, help="Print what would be applied, and write nothing.")
 @output_option("yaml", "json")
 @namespace_option
-@state_dir_option
+@mesh_options
 @click.pass_obj
 def command(where: Where, kind: str, name: str, to: str, dry_run: bool, output: str) -> None:
     """Make an object again what it was.
@@ -38,13 +44,12 @@ def command(where: Where, kind: str, name: str, to: str, dry_run: bool, output: 
       istioctl rollback vs reviews --to 17 --dry-run
     """
     from istioctl.applying import Wanted
-    from istioctl.client import Api
     from istioctl.differing import difference
     from istioctl.names import find_kind
     from istioctl.rolling import rollback
 
     found = find_kind(kind)
-    with Api(where.state_dir) as api:
+    with where.api() as api:
         history = api.history(found, where.namespace_for(found.namespace), name)
         back = rollback(history, found, name=name, to=to)
         names = ("now", f"revision {back.revision}" if back.revision else "before")

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from core.errors import Conflict, Misconfigured
-from istioctl.options import Where, namespace_option, output_option, state_dir_option
+from core.errors import Conflict, Denied, Misconfigured
+from istioctl.options import Where, mesh_options, namespace_option, output_option
 from istioctl.output import as_json, as_yaml, say, show
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ PATIENCE, PAUSE = 0.3, 0.03
 @click.option("--dry-run", is_flag=True, help="Print what would be applied, and write nothing.")
 @output_option("yaml", "json")
 @namespace_option
-@state_dir_option
+@mesh_options
 @click.pass_obj
 def command(where: Where, service: str, shares: tuple[str, ...], dry_run: bool, output: str) -> None:
     """Send shares of a service's calls to its versions.
@@ -43,13 +43,14 @@ def command(where: Where, service: str, shares: tuple[str, ...], dry_run: bool, 
       istioctl shift reviews v3=100 -n shop
       istioctl shift reviews v1=50 v3=50 --dry-run > rule.yaml
     """
-    from istioctl.client import Api
     from istioctl.shifting.plan import plan
     from istioctl.shifting.words import parse_target, parse_weights
 
-    target, weights = parse_target(service, where.namespace), parse_weights(shares)
-    with Api(where.state_dir) as api:
-        shift = plan(target, weights, rules=_stored(api, "vs"), policies=_stored(api, "dr"))
+    namespace = where.namespace if "." in service else where.namespace_for()
+    target, weights = parse_target(service, namespace), parse_weights(shares)
+    with where.api() as api:
+        rules, policies = (_stored(api, kind, target.namespace) for kind in ("vs", "dr"))
+        shift = plan(target, weights, rules=rules, policies=policies)
         steps = _rehearse(api, shift)
         if dry_run:
             show(_documents(shift, output))
@@ -72,10 +73,14 @@ def _say_undo(shift: Shift, where: Where, last: Step) -> None:
             say(line)
 
 
-def _stored(api: Api, kind: str) -> tuple[Resource, ...]:
+def _stored(api: Api, kind: str, namespace: str) -> tuple[Resource, ...]:
+    """Of all namespaces; who may not see these has `namespace` alone."""
     from istioctl.names import find_kind
 
-    return api.list(find_kind(kind))
+    try:
+        return api.list(find_kind(kind))
+    except Denied:
+        return api.list(find_kind(kind), namespace)
 
 
 def _rehearse(api: Api, shift: Shift) -> tuple[Step, ...]:

@@ -2,80 +2,122 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 import click
 
-from core.errors import NotFound
 from istioctl import completing
-from istioctl.options import Where, namespace_option, output_option, state_dir_option
-from istioctl.output import as_json, as_yaml, say, show, table
+from istioctl.findings import finding_line
+from istioctl.options import Where, mesh_options, namespace_option, output_option
+from istioctl.output import Rows, as_json, as_yaml, say, show, table
 
 if TYPE_CHECKING:
-    from core.manager.api.objects import ValidationMessage
+    from core.manager.api.objects import Resource
     from core.manager.status import MeshStatus
+    from core.model.config import ConfigKey
     from istioctl.client import Api
     from istioctl.reach import Reach
 
 
+HEADERS = ("OBJECT", "REVISION", "GENERATION", "PROXIES", "STATE")
+PAUSE = 0.2
+"""Seconds between two looks of -w."""
+
+
 @click.command()
-@click.argument("what", metavar="[KIND NAME]", nargs=-1, shell_complete=completing.kind_then_names)
+@click.argument("what", metavar="[KIND [NAME]...]", nargs=-1, shell_complete=completing.kind_then_names)
+@click.option("-w", "--watch", is_flag=True, help="And then a line for each change, until Ctrl-C.")
 @output_option("table", "json", "yaml")
 @namespace_option
-@state_dir_option
+@mesh_options
 @click.pass_obj
-def command(where: Where, what: tuple[str, ...], output: str) -> None:
+def command(where: Where, what: tuple[str, ...], watch: bool, output: str) -> None:
     """Show which proxies have acknowledged objects.
 
     ACKNOWLEDGED: the proxy has what the object became, or is not concerned. WAITING: it has not answered yet. REFUSED:
-    it would not take it; the object's last good version is in force. Without KIND and NAME all objects, a line each.
+    it would not take it; the object's last good version is in force. One object by KIND and NAME with a line for each
+    proxy; several, all of a KIND, or without KIND all that are in force, with a line for each object.
 
     \b
     Examples:
       istioctl status
-      istioctl status virtualservice reviews
       istioctl status vs reviews -n shop -o json
+      istioctl status vs -w
     """
-    from istioctl.client import Api
-    from istioctl.reach import reaches
-
-    if len(what) not in (0, 2):
-        raise click.UsageError("name one object by KIND and NAME, or none")
-    with Api(where.state_dir) as api:
-        if what:
+    with where.api() as api:
+        if watch:
+            _follow(api, where, what, output=output)
+        elif len(what) == 2:
             _one(api, where, *what, output=output)
-            return
-        status = api.status()
-    found = reaches(status, {each.document: each.revision for each in status.progress.documents})
-    if output != "table":
-        show(_text(found, output))
-    elif found:
-        show(_overview(found))
-    else:
-        say("no object is in force")
+        else:
+            found = _several(api, where, what)
+            _show(found, output) if found or output != "table" else say("no such object is in force")
 
 
-def _one(api: Api, where: Where, kind: str, name: str, *, output: str) -> None:
-    from core.model.config import ConfigKey
-    from istioctl.names import find_kind
+def _several(api: Api, where: Where, what: tuple[str, ...]) -> tuple[Reach, ...]:
+    """Of the names, they have to be stored; of a kind or all of them, what the Manager has taken up."""
+    from istioctl.names import find_kinds
     from istioctl.reach import reaches
+
+    if len(what) > 1:
+        named = [_stored(api, where, what[0], name) for name in dict.fromkeys(what[1:])]
+        wanted = {key: resource.metadata.resource_version for key, resource in named}
+        return reaches(api.status(), wanted)
+    status = api.status()
+    kinds = [kind.kind for kind in find_kinds(what[0])] if what else []
+    documents = (each for each in status.progress.documents if not kinds or each.document.kind in kinds)
+    inside = (each for each in documents if where.namespace in (None, each.document.namespace))
+    return reaches(status, {each.document: each.revision for each in inside})
+
+
+def _stored(api: Api, where: Where, kind: str, name: str) -> tuple[ConfigKey, Resource]:
+    from core.model.config import ConfigKey
+    from istioctl.finding import stored
+    from istioctl.names import find_kind
 
     found = find_kind(kind)
     namespace = where.namespace_for(found.namespace)
-    stored = api.find(found, namespace, name)
-    if stored is None:
-        fix = f"istioctl get {found.plural} -A shows what there is"
-        raise NotFound(f'there is no {found.kind.lower()} "{name}" in namespace {namespace}', fix=fix)
-    status, key = api.status(), ConfigKey(found.group, found.kind, namespace, name)
-    (reach,) = reaches(status, {key: stored.metadata.resource_version})
+    return ConfigKey(found.group, found.kind, namespace, name), stored(api, found, namespace, name)
+
+
+def _follow(api: Api, where: Where, what: tuple[str, ...], *, output: str) -> None:
+    """Each object when it stands differently from before."""
+    rows = Rows(HEADERS)
+    before: dict[str, Reach] = {}
+    while True:
+        now = {str(each): each for each in _several(api, where, what)}
+        changed = [each for name, each in now.items() if before.get(name) != each]
+        if changed:
+            show(rows.text(map(_row, changed)) if output == "table" else _stream(changed, output))
+        for name in before.keys() - now.keys():
+            say(f"{name} is gone")
+        before = now
+        time.sleep(PAUSE)
+
+
+def _stream(changed: list[Reach], output: str) -> str:
+    mark = "---\n" if output == "yaml" else ""
+    return "\n".join(mark + _text(each, output) for each in changed)
+
+
+def _one(api: Api, where: Where, kind: str, name: str, *, output: str) -> None:
+    from istioctl.reach import reaches
+
+    key, resource = _stored(api, where, kind, name)
+    status = api.status()
+    (reach,) = reaches(status, {key: resource.metadata.resource_version})
     show(_details(reach, status) if output == "table" else _text(reach, output))
-    for each in stored.status.validation_messages:
-        say(_finding(each))
+    for each in resource.status.validation_messages:
+        say(finding_line(each))
 
 
-def _overview(found: tuple[Reach, ...]) -> str:
-    rows = ((str(each), each.revision, str(each.generation), _share(each), _word(each)) for each in found)
-    return table(("OBJECT", "REVISION", "GENERATION", "PROXIES", "STATE"), rows)
+def _show(found: tuple[Reach, ...], output: str) -> None:
+    show(table(HEADERS, map(_row, found)) if output == "table" else _text(found, output))
+
+
+def _row(reach: Reach) -> tuple[str, ...]:
+    return (str(reach), reach.revision, str(reach.generation), _share(reach), _word(reach))
 
 
 def _share(reach: Reach) -> str:
@@ -97,11 +139,6 @@ def _details(reach: Reach, status: MeshStatus) -> str:
         return f"{head}\n\nno proxy is connected"
     rows = ((each.workload, each.state, " ".join(each.reason.split()) or "-") for each in reach.proxies)
     return f"{head}\n\n" + table(("PROXY", "STATE", "REASON"), rows)
-
-
-def _finding(message: ValidationMessage) -> str:
-    said = f"{message.level.capitalize()} [{message.type.code}] {message.field}: {message.message}"
-    return f"{said}; {message.fix}" if message.fix else said
 
 
 def _text(value: object, output: str) -> str:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from istioctl.options import Where, namespace_option, output_option, state_dir_option
+from istioctl.options import Where, mesh_options, namespace_option, output_option
 from istioctl.output import age, as_json, say, show
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class Duration(click.ParamType[float]):
 @click.option("--uses", type=click.Choice(("1", "unlimited")), default="1", show_default=True, help="How often.")
 @output_option("text", "json")
 @namespace_option
-@state_dir_option
+@mesh_options
 @click.pass_obj
 def command(
     where: Where, action: str, workload: str | None, service_account: str | None, ttl: float, uses: str, output: str
@@ -68,9 +68,7 @@ def command(
 
 
 def _made(where: Where, wanted: Wanted) -> Made:
-    from istioctl.client import Api
-
-    with Api(where.state_dir) as api:
+    with where.api() as api:
         return api.create_token(wanted)
 
 

@@ -17,6 +17,17 @@ from istioctl.options import Where, state_dir_option
     show_default=True,
     help="How calls get into proxies: led there by the kernel (redirect), or as applications choose (none).",
 )
+@click.option(
+    "--interception",
+    type=click.Choice(["REDIRECT", "TPROXY"], case_sensitive=False),
+    metavar="[REDIRECT|TPROXY]",
+    default="REDIRECT",
+    show_default=True,
+    help="With capture redirect. TPROXY: applications see the addresses of their callers.",
+)
+@click.option(
+    "--managers", type=click.IntRange(1, 9), default=1, show_default=True, help="Managers that share the proxies."
+)
 @click.option("--keep", is_flag=True, help="Keep applied rules in the state directory for the next start.")
 @click.option("--envoy", metavar="PATH", default="", help="The Envoy to run. [env: ISTIO_ENVOY]")
 @click.option("--certificate-lifetime", type=float, hidden=True, help="Seconds; short ones make a fault seen sooner.")
@@ -39,11 +50,14 @@ def command(where: Where, /, mesh_file: Path, capture: str, **asked: object) -> 
 
     import msgspec
 
+    from core.errors import Misconfigured
     from istioctl.local.capture import chosen
     from istioctl.local.run import Options, up
     from istioctl.local.talk import Talk
 
     talk = Talk()
     given = {name: value for name, value in asked.items() if value is not None}
+    if capture == "none" and asked["interception"] == "TPROXY":
+        raise Misconfigured("--interception TPROXY is for --capture redirect", fix="give --capture redirect as well")
     told = {"mesh_file": mesh_file, "state": where.state_dir.absolute(), "capture": chosen(capture, talk)}
     asyncio.run(up(msgspec.convert({**given, **told}, Options), talk))

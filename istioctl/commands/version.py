@@ -3,14 +3,14 @@
 import click
 
 from core.errors import Unavailable
-from istioctl.options import Where, state_dir_option
+from istioctl.options import Where, mesh_options
 from istioctl.output import as_json, as_yaml, say, show
 
 
 @click.command()
 @click.option("--short", is_flag=True, help="Only the numbers.")
 @click.option("-o", "--output", type=click.Choice(("json", "yaml")), help="How to print the result.")
-@state_dir_option
+@mesh_options
 @click.pass_obj
 def command(where: Where, short: bool, output: str | None) -> None:
     """Show the version of istioctl, and of the Manager if one runs.
@@ -33,10 +33,9 @@ def command(where: Where, short: bool, output: str | None) -> None:
 
 def _manager(where: Where) -> dict[str, str]:
     """Empty when none runs: that is an answer, not a failure."""
-    from istioctl.client import Api
 
     try:
-        with Api(where.state_dir) as api:
+        with where.api() as api:
             return {"manager": api.release().git_version.removeprefix("v")}
     except Unavailable as error:
         say(str(error))

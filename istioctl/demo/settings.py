@@ -16,6 +16,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     state: Path
     capture: Capture = "auto"
+    managers: int = 1
     keep: bool = False
     duration: float = 0.0
     rate: float = 20.0

@@ -47,7 +47,12 @@ async def run(settings: Settings, screen: Screen, *, beside: Beside) -> None:
     talk = DemoTalk(screen)
     capture = chosen(settings.capture, talk)
     options = Options(
-        mesh_file=MESH_FILE, state=settings.state, keep=settings.keep, envoy=settings.envoy, capture=capture
+        mesh_file=MESH_FILE,
+        state=settings.state,
+        managers=settings.managers,
+        keep=settings.keep,
+        envoy=settings.envoy,
+        capture=capture,
     )
     await up(options, talk, beside=beside)
     if not settings.keep:

@@ -55,7 +55,14 @@ class _Static(msgspec.Struct, frozen=True):
     clusters: tuple[_Cluster, ...] = ()
 
 
+class _XdsServer(msgspec.Struct, frozen=True):
+    server_uri: str = ""
+
+
 class _Bootstrap(msgspec.Struct, frozen=True):
+    """Envoy's, or gRPC's (gRFC A27), which has `xds_servers`."""
+
+    xds_servers: tuple[_XdsServer, ...] = ()
     node: _Node = _Node()
     admin: _Admin = _Admin()
     static_resources: _Static = _Static()
@@ -83,10 +90,12 @@ def _rows(found: _Bootstrap) -> Iterator[tuple[str, str]]:
     )
     yield "Node", node.id
     yield "Cluster", node.cluster
-    yield "Envoy", node.version
+    if not found.xds_servers:
+        yield "Envoy", node.version
     yield "Service account", str(node.metadata.get("SERVICE_ACCOUNT", "-"))
     yield "Labels", ", ".join(f"{k}={v}" for k, v in labels.items()) if isinstance(labels, dict) else "-"
     yield "Locality", "/".join(filter(None, node.locality.values())) or "-"
     yield "Interception", str(node.metadata.get("INTERCEPTION_MODE", "-"))
-    yield "Manager", ", ".join(servers) or "-"
-    yield "Admin", str(found.admin.address)
+    yield "Manager", ", ".join((*servers, *(each.server_uri for each in found.xds_servers))) or "-"
+    if not found.xds_servers:
+        yield "Admin", str(found.admin.address)

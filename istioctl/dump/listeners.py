@@ -9,6 +9,8 @@ from istioctl.dump.shapes import Address
 HEADERS = ("ADDRESSES", "PORT", "MATCH", "DESTINATION")
 
 HTTP, TCP, UNKNOWN = "HTTP", "TCP", "UNKNOWN"
+API = "(api)"
+"""Of a listener without a socket: a name that gRPC calls by itself."""
 INTERNAL = "(internal)"
 """The address of a listener that has none: only this Envoy itself can connect to it."""
 
@@ -54,22 +56,29 @@ class _AdditionalAddress(msgspec.Struct, frozen=True):
     address: Address = Address()
 
 
+class _ApiListener(msgspec.Struct, frozen=True):
+    api_listener: msgspec.Raw = msgspec.Raw(b"{}")
+
+
 class _Listener(msgspec.Struct, frozen=True):
     name: str = ""
     address: Address | None = None
     additional_addresses: tuple[_AdditionalAddress, ...] = ()
     filter_chains: tuple[_Chain, ...] = ()
     default_filter_chain: _Chain | None = None
+    api_listener: _ApiListener | None = None
 
     @property
     def addresses(self) -> list[str]:
+        if self.api_listener:
+            return [f"{API} {self.name.rpartition(':')[0]}"]
         first = [self.address.host] if self.address else [INTERNAL]
         return first + [each.address.host for each in self.additional_addresses]
 
     @property
     def port(self) -> str:
-        """A listener without an address has the port in its name: `0.0.0.0_9080`."""
-        return str(self.address.port) if self.address else self.name.rpartition("_")[2]
+        """A listener without an address has the port in its name: `0.0.0.0_9080`, `reviews:9080`."""
+        return str(self.address.port) if self.address else self.name.replace("_", ":").rpartition(":")[2]
 
 
 class _State(msgspec.Struct, frozen=True):
@@ -132,7 +141,8 @@ _End = tuple[str, str, str]
 
 def _ends(dump: Dump, listener: _Listener) -> list[_End]:
     default = (listener.default_filter_chain,) if listener.default_filter_chain else ()
-    chains = (*listener.filter_chains, *default)
+    api = (_Chain(filters=(_Filter(listener.api_listener.api_listener),)),) if listener.api_listener else ()
+    chains = (*listener.filter_chains, *default, *api)
     return [(str(chain.filter_chain_match), *_destination(dump, chain)) for chain in chains]
 
 

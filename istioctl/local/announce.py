@@ -1,7 +1,7 @@
 """Tells when a mesh is ready, where its workloads are and what one can do next; after an edit, only what is new."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import assert_never
 
@@ -10,6 +10,7 @@ from core.model.protocol import Protocol
 from core.model.service import Service, WorkloadKey
 from core.model.workload import Explicit, Proxyless, Redirected, Workload
 from istioctl.calling import istioctl_for
+from istioctl.client import Api
 from istioctl.local.fleet import Fleet
 from istioctl.local.manager import ManagerProgram
 from istioctl.local.sidecar import Sidecar
@@ -21,6 +22,9 @@ from platforms.local.probe import answers, check
 _PATIENCE = 30.0
 """Seconds until a sidecar that is not ready is reported; it goes on trying."""
 
+_CALLS_PATIENCE, _LOOK = 3.0, 0.05
+"""Seconds until calls should arrive everywhere, and between two looks; a mesh that is not whole is told as it is."""
+
 _APPLICATION_PATIENCE = 5.0
 """Seconds that applications get to listen before somebody is told that they do not."""
 
@@ -28,8 +32,8 @@ _APPLICATION_PATIENCE = 5.0
 class Announcer:
     """Knows what was told already. `state` is the state directory."""
 
-    def __init__(self, manager: ManagerProgram, agents: Fleet, talk: Talk, *, state: Path) -> None:
-        self._manager = manager
+    def __init__(self, managers: Sequence[ManagerProgram], agents: Fleet, talk: Talk, *, state: Path) -> None:
+        self._managers = managers
         self._agents = agents
         self._talk = talk
         self._state = state
@@ -55,6 +59,7 @@ class Announcer:
         begin, is_first = self._talk.elapsed(), not self._met
         await self._manager_ready()
         ready = sum(await asyncio.gather(*(self._ready(workload) for workload in plan.workloads)))
+        await self._calls_arrive()
         took = self._talk.elapsed() - (0 if is_first else begin)
         stop = " Ctrl-C stops all." if is_first else ""
         self._talk.line("mesh", f"{ready} of {len(plan.workloads)} workloads ready after {took:.1f} s.{stop}")
@@ -69,10 +74,20 @@ class Announcer:
             await self._application(each, told)
 
     async def _manager_ready(self) -> None:
-        await self._manager.ready.wait()
+        for each in self._managers:
+            await each.ready.wait()
         if not self._met:
-            self._talk.line("manager", f"ready after {self._talk.elapsed():.1f} s")
+            several = f"{len(self._managers)} of them " if len(self._managers) > 1 else ""
+            self._talk.line("manager", f"{several}ready after {self._talk.elapsed():.1f} s")
         self._met = True
+
+    async def _calls_arrive(self) -> None:
+        """Once proxies know every application, after the Manager has seen it listen; or when that takes too long."""
+        deadline = self._talk.elapsed() + _CALLS_PATIENCE
+        while self._talk.elapsed() < deadline:
+            if await asyncio.to_thread(_calls_arrive, self._state):
+                return
+            await asyncio.sleep(_LOOK)
 
     async def _ready(self, workload: Workload) -> bool:
         key = workload.key
@@ -95,6 +110,15 @@ class Announcer:
             if not accepts:
                 what = f"nothing listens at {port.address}:{port.target} yet, so it gets no calls."
                 self._talk.line(str(application.workload), f"{what} {advice}".rstrip())
+
+
+def _calls_arrive(state: Path) -> bool:
+    try:
+        with Api(state, timeout=_CALLS_PATIENCE) as api:
+            progress = api.status().progress
+    except MeshError:
+        return False
+    return progress.resting and not progress.unwell
 
 
 def place(workload: Workload) -> str:

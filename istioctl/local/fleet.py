@@ -11,7 +11,7 @@ from random import Random
 import msgspec
 
 from core.errors import MeshError
-from core.manager.paths import agent_directory, ca_socket, xds_socket
+from core.manager.paths import agent_directory, ca_socket, homes, xds_socket
 from core.model.mesh import Mesh
 from core.model.service import WorkloadKey
 from core.model.workload import AppPort, Workload
@@ -100,10 +100,14 @@ class Fleet:
 
     def _work(self, crew: Crew, mesh: Mesh) -> Assignment:
         key, root = crew.workload.key, self._places.root
+        managers = homes(root)
+        xds, *further_xds = (str(xds_socket(home, key)) for home in managers)
+        ca, *further_ca = (str(ca_socket(home, key)) for home in managers)
         settings = AgentSettings(
             directory=str(agent_directory(root, key)),
-            xds_socket=str(xds_socket(root, key)),
-            identity=Local(socket=str(ca_socket(root, key))),
+            xds_socket=xds,
+            further_xds_sockets=tuple(further_xds),
+            identity=Local(socket=ca, further=tuple(further_ca)),
             hold_application=True,
             application_ports=_ports(crew.application),
             metrics=_metrics(crew.application),

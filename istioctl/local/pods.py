@@ -47,6 +47,8 @@ def _policy(workload: Workload) -> Policy | None:
     match workload.capture:
         case Redirected() as capture:
             return Policy(
+                mode="tproxy" if capture.transparent else "redirect",
+                tproxy_mark=capture.tproxy_mark,
                 proxy=ByMark(capture.mark),
                 outbound_port=capture.outbound_port,
                 inbound_port=capture.inbound_port,

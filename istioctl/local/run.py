@@ -20,14 +20,15 @@ from core.manager.settings import Settings as ManagerSettings
 from core.model.config import Document
 from core.model.mesh import Mesh
 from core.model.service import WorkloadKey
+from core.model.workload import Interception
 from istioctl.local.announce import Announcer
 from istioctl.local.fleet import Fleet, Places, fleet
-from istioctl.local.manager import ManagerProgram
+from istioctl.local.manager import ManagerProgram, managers
 from istioctl.local.pods import Ground, on_host, pods
 from istioctl.local.talk import Talk, sentence
 from platforms.local.codes import Code
 from platforms.local.decode import load
-from platforms.local.mesh import LEDGER, follow_plans
+from platforms.local.mesh import LEADER, LEDGER, follow_plans
 from platforms.local.meshfile import MeshFile
 from platforms.local.plan import Plan
 from platforms.local.registry import FileRegistry
@@ -36,9 +37,10 @@ from platforms.local.settings import Settings as LocalSettings
 from platforms.local.slots import claimed
 from proxy import binary
 from proxy.agent import SOCKET_PATH_LIMIT, Host
+from proxy.capture import support
 from proxy.capture.fabric import fabric
 from proxy.lifeline import Lifeline, lifeline
-from proxy.supervise import Pace, Restart, Supervisor
+from proxy.supervise import Pace
 
 _PACE = Pace(cap=2.0)
 """A Manager or a proxy that ends is back within 2 s, however often."""
@@ -48,7 +50,9 @@ _ELSEWHERE = "--state-dir /tmp/mesh, for example, here and with every other comm
 _KEPT = "kept"
 """Marks a state directory whose rules outlive the mesh; only a person removes it."""
 
-_FILES = (SOCKET, "config.sqlite", "config.sqlite-wal", "config.sqlite-shm", LEDGER, "kubeconfig")
+_FILES = (SOCKET, "config.sqlite", "config.sqlite-wal", "config.sqlite-shm", LEDGER, LEADER, "kubeconfig")
+_RUN = ("xds", "ca", "managers", "refused")
+"""Directories that mean nothing to the next run, which may have another number of Managers."""
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,9 +61,11 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     mesh_file: Path
     state: Path
     slot: int | None = None
+    managers: int = 1
     keep: bool = False
     envoy: str = ""
     capture: CaptureMode = "none"
+    interception: Interception = "REDIRECT"
     certificate_lifetime: float | None = None
     stream_age: float | None = None
 
@@ -75,6 +81,8 @@ async def up(options: Options, talk: Talk, *, beside: Beside | None = None) -> N
     """Runs until SIGINT or SIGTERM, or until `beside` ends. Raises `Misconfigured` when the mesh cannot run here."""
     described = check(options.mesh_file)
     _check_room(described, options.state)
+    if options.capture == "redirect" and _wants_tproxy(described, options):
+        await asyncio.to_thread(support.require_tproxy)
     envoy = await asyncio.to_thread(binary.find, options.envoy)
     stop = _stop_signal()
     with claimed(options.slot) as slot, _state(options), lifeline() as line:
@@ -83,12 +91,12 @@ async def up(options: Options, talk: Talk, *, beside: Beside | None = None) -> N
         host = Host(envoy=envoy, lifeline=line, log=talk.event, output=talk.line, pace=_PACE)
         async with (
             _one_error(),
-            _manager(options, slot, talk, line) as manager,
+            _managers(options, slot, talk, line) as programs,
             _plans(options, slot, talk) as registry,
             _ground(options, line) as (ground, watched),
             _agents(options, host, ground, talk) as agents,
         ):
-            announcer = Announcer(manager, agents, talk, state=options.state)
+            announcer = Announcer(programs, agents, talk, state=options.state)
             works = [_run(agents, registry, announcer), *([beside(announcer.settled, ground)] if beside else [])]
             works += [watch() for watch in watched]
             await _until(stop, *works)
@@ -116,6 +124,11 @@ def _check_room(described: MeshFile, state: Path) -> None:
         if (excess := len(bytes(longest)) - SOCKET_PATH_LIMIT) > 0:
             text = f"the state directory {state} is {excess} bytes too long for the unix socket of {key}"
             raise Misconfigured(text, fix=f"give a shorter one: {_ELSEWHERE}")
+
+
+def _wants_tproxy(described: MeshFile, options: Options) -> bool:
+    specs = [spec for service in described.services for spec in service.workloads]
+    return any((spec.interception or options.interception) == "TPROXY" for spec in specs)
 
 
 def _workloads(described: MeshFile) -> list[WorkloadKey]:
@@ -164,6 +177,8 @@ def _state(options: Options) -> Iterator[None]:
     with _alone(path):
         if options.keep:
             (path / _KEPT).touch()
+            for name in _RUN:
+                shutil.rmtree(path / name, ignore_errors=True)
             yield
             return
         if (path / _KEPT).exists():
@@ -195,39 +210,46 @@ def _alone(path: Path) -> Iterator[None]:
 
 
 def _clear(path: Path) -> None:
-    for name in ("xds", "ca", "api", "identity", "proxies"):
+    for name in (*_RUN, "api", "identity", "proxies"):
         shutil.rmtree(path / name, ignore_errors=True)
     for name in _FILES:
         (path / name).unlink(missing_ok=True)
 
 
-@contextlib.asynccontextmanager
-async def _manager(options: Options, slot: int, talk: Talk, line: Lifeline) -> AsyncIterator[ManagerProgram]:
-    """The Manager process, kept running while the context is open."""
+def _managers(
+    options: Options, slot: int, talk: Talk, line: Lifeline
+) -> contextlib.AbstractAsyncContextManager[tuple[ManagerProgram, ...]]:
+    """The Manager processes, kept running while the context is open."""
     local: dict[str, Scalar] = {
         "mesh_file": str(options.mesh_file.resolve()),
         "state": str(options.state),
         "slot": slot,
         "slot_held": True,
         "capture": options.capture,
+        "interception": options.interception,
     }
     times = {name: getattr(options, name) for name in ("certificate_lifetime", "stream_age")}
     given = {name: seconds for name, seconds in times.items() if seconds is not None}
-    settings = ManagerSettings(state=options.state, platform="local", options=local, api_listen="127.0.0.1:0", **given)
-    program = ManagerProgram(settings, log=talk.event, lifeline=line)
-    supervisor = Supervisor(program, restart=Restart.ALWAYS, log=talk.event, pace=_PACE)
-    async with asyncio.TaskGroup() as group:
-        running = group.create_task(supervisor.run(grace=3.0), name="manager")
-        try:
-            yield program
-        finally:
-            running.cancel()
+    settings = ManagerSettings(
+        state=options.state,
+        managers=options.managers,
+        platform="local",
+        options=local,
+        api_listen="127.0.0.1:0",
+        **given,
+    )
+    return managers(settings, log=talk.event, lifeline=line, pace=_PACE)
 
 
 @contextlib.asynccontextmanager
 async def _plans(options: Options, slot: int, talk: Talk) -> AsyncIterator[FileRegistry]:
     settings = LocalSettings(
-        mesh_file=options.mesh_file, state=options.state, slot=slot, slot_held=True, capture=options.capture
+        mesh_file=options.mesh_file,
+        state=options.state,
+        slot=slot,
+        slot_held=True,
+        capture=options.capture,
+        interception=options.interception,
     )
     reading = Reading(talk)
     async with follow_plans(settings, report=reading.report, read=reading.read) as registry:

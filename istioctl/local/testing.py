@@ -240,7 +240,13 @@ def istioctl(*arguments: str, stdin: str = "", state: Path) -> "subprocess.Compl
 
 
 def _istioctl(state: Path) -> list[str]:
-    return [sys.executable, "-c", "from istioctl.cli import main; main()", "--state-dir", str(state)]
+    return [
+        sys.executable,
+        "-c",
+        "import sys; from istioctl.entry import main; sys.exit(main())",
+        "--state-dir",
+        str(state),
+    ]
 
 
 def call(address: str, url: str, **headers: str) -> Answer:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from istioctl.calling import called
 from istioctl.differing import as_written
-from istioctl.options import DEFAULT_NAMESPACE, Where, default_state_dir
+from istioctl.options import Where
 from istioctl.output import as_yaml
 from istioctl.shifting.plan import Shift
 from istioctl.shifting.rule import shares_of
@@ -30,6 +30,5 @@ def undo(shift: Shift, where: Where) -> Iterator[str]:
 
 def _program(where: Where, target: Target) -> tuple[str, ...]:
     """As it was called, with what the user said: it works where this was typed."""
-    state = () if where.state_dir == default_state_dir() else ("--state-dir", str(where.state_dir))
-    namespace = () if target.namespace == DEFAULT_NAMESPACE else ("-n", target.namespace)
-    return (called(), *state, *namespace)
+    namespace = () if target.namespace == where.own_namespace else ("-n", target.namespace)
+    return (called(), *where.said(), *namespace)

@@ -11,7 +11,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
 from core.model.service import WorkloadKey
-from core.model.workload import AppPort
+from core.model.workload import AppPort, Interception
 from core.simulate import Call
 from istioctl.testing.wrapping import dialled, through
 from platforms.local.plan import Plan
@@ -25,6 +25,9 @@ class Ground(Protocol):
 
     @property
     def capture(self) -> CaptureMode: ...
+
+    @property
+    def interception(self) -> Interception: ...
 
     async def lay(self, planned: Plan) -> None:
         """Makes room for these workloads."""
@@ -50,6 +53,7 @@ class OnHost:
     """Everybody has addresses of loopback, which everybody reaches."""
 
     capture: CaptureMode = "none"
+    interception: Interception = "REDIRECT"
 
     async def lay(self, planned: Plan) -> None:
         """There is room."""

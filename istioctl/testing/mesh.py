@@ -34,10 +34,15 @@ from platforms.local.slots import claimed
 from proxy import binary
 from proxy.agent import Agent, AgentSettings, Host
 from proxy.bootstrap import Transport
+from proxy.envoy_process import Knobs
 from proxy.identity.authority import Local
 from proxy.lifeline import lifeline
 
 _PATIENCE = 15.0
+_ON_OTHER_TERMS = (
+    r"/stats?filter=^listener_manager\.total_(filter_chains_draining|listeners_draining|listeners_warming)$"
+)
+"""Whether some listener still serves as it did before its last change."""
 
 
 class TestMesh:
@@ -107,6 +112,16 @@ class TestMesh:
             while not seen() or not manager.idle or proxies.busy():  # noqa: ASYNC110 - all quiet at one moment
                 await asyncio.sleep(0.002)
 
+    async def drained(self) -> None:
+        """Returns when no connection is left that some listener took on other terms. Raises `TimeoutError`."""
+        async with asyncio.timeout(_PATIENCE):
+            await asyncio.gather(*(_drained(agent) for agent in self.agents.values()))
+
+
+async def _drained(agent: Agent) -> None:
+    while any(not line.endswith(" 0") for line in (await agent.admin.get(_ON_OTHER_TERMS)).text.splitlines()):  # noqa: ASYNC110
+        await asyncio.sleep(0.005)
+
 
 def documents(text: str, *, namespace: str) -> tuple[Document, ...]:
     decoded = decode(text, file="test.yaml", default_namespace=namespace)
@@ -134,29 +149,43 @@ class Laid(msgspec.Struct, frozen=True):
     apps: Apps
 
 
+class Manner(msgspec.Struct, frozen=True, kw_only=True):
+    """How a mesh is run. `lifetime`: of certificates, in seconds.
+
+    `listener_drain`: seconds that connections live on which a listener took on other terms than it has now. None, so
+    that what is measured is the newest rules'; meshes that people run let them go on (`Knobs`).
+    """
+
+    transport: Transport = Transport.DELTA
+    lifetime: float = 24 * 3600.0
+    listener_drain: int = 0
+
+
+USUAL = Manner()
+
+
 @contextlib.asynccontextmanager
 async def mesh(
     mesh_file: Path,
     *,
     state: Path,
     ground: Ground | None = None,
-    transport: Transport = Transport.DELTA,
-    lifetime: float = 24 * 3600.0,
+    manner: Manner = USUAL,
 ) -> AsyncIterator[TestMesh]:
     """Runs the mesh of `mesh_file` with an echo behind each workload, whatever command the file gives.
 
-    `ground` None is this host. `lifetime`: of certificates, in seconds.
+    `ground` None is this host.
     """
     with claimed(None) as slot, lifeline() as line:
         _make(state)
         async with contextlib.AsyncExitStack() as stack:
             site = await stack.enter_async_context(_laid(mesh_file, slot, state, ground or OnHost()))
             options = {"mesh_file": str(mesh_file), "state": str(state), "slot": slot, **_options(site.ground)}
-            settings = Settings(state=state, options=options, certificate_lifetime=lifetime)
+            settings = Settings(state=state, options=options, certificate_lifetime=manner.lifetime)
             container = await stack.enter_async_context(running(settings))
             host = Host(envoy=await asyncio.to_thread(binary.find), lifeline=line)
             agents = {
-                workload.key: await stack.enter_async_context(_agent(workload, site, state, host, transport))
+                workload.key: await stack.enter_async_context(_agent(workload, site, state, host, manner))
                 for workload in site.plan.workloads
             }
             await asyncio.gather(*(agent.wait_ready(_PATIENCE) for agent in agents.values()))
@@ -167,7 +196,8 @@ async def mesh(
 
 @contextlib.asynccontextmanager
 async def _laid(mesh_file: Path, slot: int, state: Path, ground: Ground) -> AsyncIterator[Laid]:
-    planned = plan(loaded(mesh_file), Allocator(slot, ledger=Ledger(state / LEDGER)), capture=ground.capture)
+    numbers = Allocator(slot, ledger=Ledger(state / LEDGER))
+    planned = plan(loaded(mesh_file), numbers, capture=ground.capture, interception=ground.interception)
     await ground.lay(planned)
     async with _applications(planned, ground) as apps:
         yield Laid(planned, ground, apps)
@@ -176,6 +206,7 @@ async def _laid(mesh_file: Path, slot: int, state: Path, ground: Ground) -> Asyn
 def _options(ground: Ground) -> dict[str, Scalar]:
     """What is in a pod cannot be probed from here; agents that run in the pods do that otherwise."""
     found: dict[str, Scalar] = {"slot_held": True, "capture": ground.capture, "first_probe_interval": 0.02}
+    found["interception"] = ground.interception
     return found if ground.capture == "none" else {**found, "probe_interval": None}
 
 
@@ -220,15 +251,16 @@ def _speaks(protocol: Protocol) -> Speaks:
     return "http" if protocol.is_http else "tcp"
 
 
-def _agent(workload: Workload, site: Laid, state: Path, host: Host, transport: Transport) -> Agent:
+def _agent(workload: Workload, site: Laid, state: Path, host: Host, manner: Manner) -> Agent:
     """It runs here, wherever its Envoy does; where it has no address of its own, it cannot be asked for anything."""
     own_ports = None if site.ground.capture == "none" else 0
     settings = AgentSettings(
         directory=str(agent_directory(state, workload.key)),
         xds_socket=str(xds_socket(state, workload.key)),
         identity=Local(socket=str(ca_socket(state, workload.key))),
-        transport=transport,
+        transport=manner.transport,
         within=site.ground.within(workload.key),
+        envoy=Knobs(listener_drain=manner.listener_drain),
         ready_port=own_ports,
         metrics_port=own_ports,
     )

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 
 from core.model.mesh import Mesh
 from core.model.service import WorkloadKey
-from core.model.workload import AppPort, Workload
+from core.model.workload import AppPort, Interception, Workload
 from core.simulate import Call
 from istioctl.local.pods import pods
 from istioctl.testing.ground import Place
@@ -22,6 +22,7 @@ from platforms.local.settings import CaptureMode
 from proxy.capture.fabric import Fabric, fabric
 from proxy.capture.outside import resolving
 from proxy.capture.relay import Streams
+from proxy.capture.wire import Network
 
 STRANGER, _STRANGERS_ADDRESS = "stranger", "198.19.0.1"
 """Somebody in the same network, without a proxy."""
@@ -37,7 +38,8 @@ class InPods:
 
     capture: CaptureMode = "redirect"
 
-    def __init__(self, net: Fabric, stack: contextlib.AsyncExitStack) -> None:
+    def __init__(self, net: Fabric, stack: contextlib.AsyncExitStack, interception: Interception) -> None:
+        self.interception = interception
         self._net = net
         self._stack = stack
         self._within: dict[WorkloadKey, tuple[str, ...]] = {}
@@ -80,7 +82,7 @@ def _caller(call: Call) -> str:
 
 
 @contextlib.asynccontextmanager
-async def in_pods() -> AsyncIterator[InPods]:
-    """Raises `Misconfigured` where this machine cannot."""
-    async with fabric() as net, contextlib.AsyncExitStack() as stack:
-        yield InPods(net, stack)
+async def in_pods(*, interception: Interception = "REDIRECT", network: Network | None = None) -> AsyncIterator[InPods]:
+    """Raises `Misconfigured` where this machine cannot. `network` None: as in `istioctl up`."""
+    async with fabric(network) as net, contextlib.AsyncExitStack() as stack:
+        yield InPods(net, stack, interception)

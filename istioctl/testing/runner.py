@@ -5,18 +5,22 @@ import time
 
 import msgspec
 
-from core.compiler.view import ProxyView
-from core.simulate import Call, Outcome, simulate
+from core.compiler.views import ProxyViews
+from core.model.identity import SpiffeId
+from core.model.workload import Redirected
+from core.simulate import Call, Outcome, end_to_end
 from istioctl.testing import judge, observed
 from istioctl.testing.caller import Site, entrance, send_many
 from istioctl.testing.mesh import TestMesh
 from istioctl.testing.observed import Observed
 from istioctl.testing.table import OUTSIDE_PORT, Case, pairs
-from istioctl.testing.wrapping import wrapping
+from istioctl.testing.wrapping import CALLER, wrapping
 
 _FEW, _MANY = 5, 300
 _LINES = 4
 _PATIENCE = 2.0
+_TERMS = ("PeerAuthentication", "AuthorizationPolicy", "MeshConfig")
+"""Kinds that say on which terms callers are served: connections from before would tell of other terms."""
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,7 +59,18 @@ def simulated(site: Site, case: Case) -> Verdict:
 
 
 def followed(site: Site, call: Call) -> Outcome:
-    return simulate(ProxyView(site.inputs, call.source), call, entrance=entrance(site, call))
+    return end_to_end(ProxyViews(site.inputs), introduced(site, call), entrance=entrance(site, call))
+
+
+def introduced(site: Site, call: Call) -> Call:
+    """With what the proxies at the other end learn of the caller: his certificate's name, and his address."""
+    if call.via == "inbound":
+        return msgspec.structs.replace(call, identity=str(CALLER) if call.shown == "mesh" else "")
+    caller = next(each for each in site.plan.workloads if each.key == call.source)
+    domain, account = site.inputs.mesh.trust_domain, caller.service_account
+    identity = SpiffeId.of(domain, namespace=caller.key.namespace, service_account=account)
+    own = {"address": caller.address} if isinstance(caller.capture, Redirected) else {}
+    return msgspec.structs.replace(call, identity=str(identity), **own)
 
 
 # -- real --------------------------------------------------------------------------------------------------------------
@@ -63,10 +78,12 @@ def followed(site: Site, call: Call) -> Outcome:
 
 async def under(mesh: TestMesh, case: Case) -> None:
     """Brings exactly the rules of `case` into force, the first as the oldest; those of a case before it are kept."""
-    rules = rules_of(case, outside=mesh.outside)
-    if mesh.rules != rules:
+    before, rules = mesh.rules, rules_of(case, outside=mesh.outside)
+    if before != rules:
         await mesh.clear()
         await mesh.apply(rules)
+    if before != rules and any(kind in before + rules for kind in _TERMS):
+        await mesh.drained()
 
 
 async def made(mesh: TestMesh, case: Case) -> Verdict:

@@ -17,37 +17,26 @@ import msgspec
 from istioctl.local.testing import Up, eventually
 from istioctl.testing.driver import RETRIED, Report
 from istioctl.testing.load import Failure
+from istioctl.testing.rules import http_rule
 
 RATE = 120
 """Calls a second."""
 
-RULES = f"""\
----
+_MUTUAL = """\
 apiVersion: security.istio.io/v1
 kind: PeerAuthentication
-metadata: {{name: default, namespace: istio-system}}
-spec: {{mtls: {{mode: STRICT}}}}
----
-apiVersion: networking.istio.io/v1
-kind: VirtualService
-metadata: {{name: web}}
-spec:
-  hosts: [web]
-  http:
-  - match: [{{headers: {{x-calls: {{exact: {RETRIED}}}}}}}]
-    route: [{{destination: {{host: web}}}}]
-  - retries: {{attempts: 0}}
-    route: [{{destination: {{host: web}}}}]
----
-apiVersion: networking.istio.io/v1
-kind: VirtualService
-metadata: {{name: aside}}
-spec:
-  hosts: [aside]
-  http:
-  - retries: {{attempts: 0}}
-    route: [{{destination: {{host: aside}}}}]
+metadata: {name: default, namespace: istio-system}
+spec: {mtls: {mode: STRICT}}
 """
+
+_RETRIED = f"{{match: [{{headers: {{x-calls: {{exact: {RETRIED}}}}}}}], route: [{{destination: {{host: web}}}}]}}"
+
+
+def _once(host: str) -> str:
+    return f"{{retries: {{attempts: 0}}, route: [{{destination: {{host: {host}}}}}]}}"
+
+
+RULES = "\n---\n".join(("", _MUTUAL, http_rule("web", _RETRIED, _once("web")), http_rule("aside", _once("aside"))))
 
 
 class World:

@@ -6,12 +6,12 @@ others keep in it: finalizers, owners, their status) is kept as it is written. F
 
 import contextlib
 import sqlite3
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 
 import msgspec
 
-from core.diagnostics import Diagnostic
+from core.diagnostics import Diagnostic, Reported
 from core.errors import Expired
 from core.model.change import ConfigChange
 from core.model.commit import RETENTION, Retention, settle
@@ -44,6 +44,11 @@ class SqliteConfigStore:
         return await self._database.read(lambda sql: tables.snapshot(sql, (group, kind, namespace)))
 
     async def changes(self, since: str) -> AsyncIterator[Revised]:
+        async for event in self.events(since):
+            if isinstance(event, Revised):
+                yield event
+
+    async def events(self, since: str) -> AsyncIterator[Revised | Reported]:
         """As the port says. A watcher that falls behind what is remembered is told so by `Expired`, too."""
         if not since.isdecimal():
             raise Expired(f"{since!r} is no revision of this store", fix="list, and go on from the list's revision")
@@ -51,9 +56,9 @@ class SqliteConfigStore:
         following = True
         while following:
             page = await self._after(number)
-            for revised in page:
-                number = int(revised.revision)
-                yield revised
+            for event in page:
+                number = int(event.revision)
+                yield event
             following = bool(page) or await self._database.journal.beyond(number)
 
     async def commit(self, writes: tuple[Write, ...], *, author: str = "") -> tuple[Document | None, ...]:
@@ -86,6 +91,14 @@ class SqliteConfigStore:
         findings = await self._database.read(lambda sql: tables.status(sql, key))
         return msgspec.json.decode(findings, type=tuple[Diagnostic, ...]) if findings else ()
 
+    async def reported(
+        self, *, group: str = "", kind: str = "", namespace: str = "", name: str = ""
+    ) -> tuple[Reported, ...]:
+        return await self._database.read(lambda sql: tables.reported(sql, (group, kind, namespace, name)))
+
+    async def judged(self, key: ConfigKey) -> Mapping[str, tuple[Diagnostic, ...]]:
+        return await self._database.read(lambda sql: tables.verdicts(sql, key))
+
     async def seeds(self) -> dict[ConfigKey, Seed]:
         """What the mesh file has put here before (`platforms.local.seed`)."""
         return await self._database.read(tables.seeds)
@@ -94,7 +107,7 @@ class SqliteConfigStore:
         """Notes what the mesh file has put under `key`; None forgets."""
         await self._database.write(lambda sql: tables.remember(sql, key, seed))
 
-    async def _after(self, number: int) -> tuple[Revised, ...]:
+    async def _after(self, number: int) -> tuple[Revised | Reported, ...]:
         page = self._database.journal.after(number)
         if page is not None:
             return page

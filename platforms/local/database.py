@@ -16,6 +16,7 @@ import msgspec
 
 from core.aio.feed import Feed
 from core.aio.journal import Journal
+from core.diagnostics import Reported
 from core.errors import Misconfigured, Unavailable
 from core.model.change import ConfigChange, ConfigGone, ConfigPut, Synced
 from core.model.config import ConfigKey, Document, Revised, Snapshot
@@ -44,7 +45,7 @@ class Database:
         self._told = 0
         self._glances: asyncio.Task[None] | None = None
         self.feed: Feed[ConfigKey, Document, ConfigChange] = Feed(put=ConfigPut, gone=ConfigGone, synced=Synced())
-        self.journal: Journal[Revised] = Journal()
+        self.journal: Journal[Revised | Reported] = Journal()
 
     async def open(self) -> None:
         self._restart(await self._run(self._connect))
@@ -90,23 +91,28 @@ class Database:
             self._told = int(news.revision)
             self._loop.call_soon_threadsafe(self._restart, news)
         else:
-            self._told += len(news)
+            self._told = int(news[-1].revision) if news else self._told
             self._loop.call_soon_threadsafe(self._tell, news, floor)
 
-    def _news(self, sql: sqlite3.Connection) -> tuple[tuple[Revised, ...] | Snapshot, int]:
+    def _news(self, sql: sqlite3.Connection) -> tuple[tuple[Revised | Reported, ...] | Snapshot, int]:
         """Everything, when the changes themselves are no longer remembered; and after which revision changes are."""
         if tables.remembers(sql, self._told):
             return tables.after(sql, self._told), tables.floor(sql)
         return tables.snapshot(sql), tables.floor(sql)
 
-    def _tell(self, changes: tuple[Revised, ...], floor: int) -> None:
-        for change in changes:
-            if change.document is not None:
-                self.feed.put(change.key, change.document)
-            else:
-                self.feed.drop(change.key)
-        self.journal.append(*changes)
-        self.journal.keep(min(_NEWEST, self.journal.last - floor))
+    def _tell(self, events: tuple[Revised | Reported, ...], floor: int) -> None:
+        for event in events:
+            if isinstance(event, Revised):
+                self._follow(event)
+            self.journal.insert(int(event.revision), event)
+        self.journal.keep(_NEWEST)
+        self.journal.forget_to(floor)
+
+    def _follow(self, change: Revised) -> None:
+        if change.document is not None:
+            self.feed.put(change.key, change.document)
+        else:
+            self.feed.drop(change.key)
 
     def _restart(self, snapshot: Snapshot) -> None:
         self.feed.replace({document.key: document for document in snapshot.documents})

@@ -20,7 +20,7 @@ MESH_CONFIG = ConfigKey("mesh.istio.io", "MeshConfig", Mesh().root_namespace, "d
 
 _MESH_FIELDS = (
     "outboundTrafficPolicy", "trustDomain", "rootNamespace", "domainSuffix", "connectTimeout", "accessLogFile",
-    "accessLogEncoding", "accessLogFormat",
+    "accessLogEncoding", "accessLogFormat", "localityLbSetting",
 )  # fmt: skip
 _DOCUMENT_FIELDS = ("apiVersion", "kind", "metadata", "spec", "status")
 _API_VERSION = re.compile(r"([a-z0-9.-]+/)?v[0-9][a-z0-9]*")

@@ -6,12 +6,12 @@ from core.model.labels import Labels
 from core.model.service import WorkloadKey
 from platforms.local.addresses import MAX_WORKLOADS
 from platforms.local.codes import Code
-from platforms.local.decode_service import account, labels
+from platforms.local.decode_service import account, labels, locality
 from platforms.local.meshfile import GatewaySpec, SecretSpec
 from platforms.local.names import DNS_LABEL, DNS_NAME
 from platforms.local.reader import Reader
 
-_GATEWAY_FIELDS = ("ports", "labels", "serviceAccount")
+_GATEWAY_FIELDS = ("ports", "labels", "serviceAccount", "locality")
 _SECRET_FIELDS = ("cert", "key", "ca")
 _AUTO = "auto"
 _LABELS = {"istio": "ingressgateway"}
@@ -45,6 +45,7 @@ def _gateway(key: str, reader: Reader, namespace: str) -> GatewaySpec:
         ports=tuple(_ports(fields["ports"])) if "ports" in fields else (),
         labels=Labels.of(_LABELS | given),
         service_account=account(fields.get("serviceAccount")),
+        locality=locality(fields.get("locality")),
     )
 
 

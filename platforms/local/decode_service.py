@@ -1,24 +1,27 @@
 """The `services` of a mesh file: every service and workload, and what is wrong with it."""
 
 import shlex
+from typing import get_args
 
 import msgspec
 
 from core.model.labels import NO_LABELS, Labels
 from core.model.service import Locality
+from core.model.workload import Interception
 from platforms.local.codes import Code
 from platforms.local.decode_ports import address, addresses, ports
 from platforms.local.meshfile import Application, Listens, Metrics, PortSpec, Runs, ServiceSpec, WorkloadSpec
-from platforms.local.names import DNS_LABEL, DNS_NAME, LABEL_KEY, LABEL_VALUE, VARIABLE
+from platforms.local.names import DNS_LABEL, DNS_NAME, LABEL_KEY, LABEL_VALUE, LOCALITY, VARIABLE
 from platforms.local.reader import Reader
 
 _SERVICE_FIELDS = ("namespace", "ports", "labels", "serviceAccount", "workloads")
 _WORKLOAD_FIELDS = (
     "command", "env", "workingDirectory", "address", "labels", "serviceAccount", "replicas", "locality", "weight",
-    "metrics", "proxyless",
+    "metrics", "proxyless", "interception",
 )  # fmt: skip
 _RUN_FIELDS = ("env", "workingDirectory")
 _MAX_REPLICAS = 256
+_INTERCEPTIONS: tuple[Interception, ...] = get_args(Interception)
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -91,10 +94,11 @@ class _Workload:
             labels=self.labels(),
             service_account=account(self.fields.get("serviceAccount"), service_account),
             replicas=self.replicas(application),
-            locality=self.locality(),
+            locality=locality(self.fields.get("locality")),
             weight=self.number("weight", 1, 1, 1_000_000),
             metrics=self.metrics(),
             proxyless=self.proxyless(),
+            interception=self.interception(),
         )
 
     def application(self) -> Application:
@@ -151,11 +155,6 @@ class _Workload:
             self.fields["replicas"].fail(Code.EXCLUSIVE, "several replicas cannot listen on one `address`", fix=fix)
         return count
 
-    def locality(self) -> Locality:
-        reader = self.fields.get("locality")
-        text = reader.text() if reader else None
-        return Locality.parse(text) if text else Locality()
-
     def proxyless(self) -> bool:
         """Others call such an application where the mesh has given it a place."""
         chosen = "proxyless" in self.fields and self.fields["proxyless"].choice(("true", "false")) == "true"
@@ -163,6 +162,11 @@ class _Workload:
             fix = "give `command` instead, and have it listen at $APP_IP:$PORT"
             self.fields["proxyless"].fail_key(Code.EXCLUSIVE, "`proxyless` and `address` exclude each other", fix=fix)
         return chosen
+
+    def interception(self) -> Interception | None:
+        """As the annotation `sidecar.istio.io/interceptionMode` says it in Kubernetes."""
+        chosen = self.fields["interception"].choice(_INTERCEPTIONS) if "interception" in self.fields else None
+        return next((each for each in _INTERCEPTIONS if each == chosen), None)
 
     def metrics(self) -> Metrics | None:
         """As annotations `prometheus.io/port` and `/path` say it in Kubernetes; the port is a must."""
@@ -201,6 +205,12 @@ def account(reader: Reader | None, default: str = "default") -> str:
     """A service account."""
     given = reader.matching(DNS_NAME, "the name of a service account", example="reviews") if reader else None
     return given or default
+
+
+def locality(reader: Reader | None) -> Locality:
+    """Parts may be left out at the end; a wrong one is nowhere."""
+    given = reader.matching(LOCALITY, "region/zone/subzone", example="eu-west/1a") if reader else None
+    return Locality.parse(given or "")
 
 
 def labels(reader: Reader | None) -> dict[str, str]:

@@ -8,6 +8,7 @@ from core.model.mesh import Mesh
 from core.model.protocol import Protocol
 from core.model.secret import SecretKey
 from core.model.service import Locality, ServiceKey, WorkloadKey
+from core.model.workload import Interception
 
 
 class PortSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,7 +53,7 @@ class Metrics(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class WorkloadSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """One version of a service; `name` is its key in the file."""
+    """One version of a service; `name` is its key in the file. `interception` None: as the mesh is run."""
 
     name: str
     application: Application
@@ -63,6 +64,7 @@ class WorkloadSpec(msgspec.Struct, frozen=True, kw_only=True):
     weight: int = 1
     metrics: Metrics | None = None
     proxyless: bool = False
+    interception: Interception | None = None
 
 
 class ServiceSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -92,6 +94,7 @@ class GatewaySpec(msgspec.Struct, frozen=True, kw_only=True):
     ports: tuple[tuple[int, int | None], ...]
     labels: Labels
     service_account: str = "default"
+    locality: Locality = Locality()
 
     @property
     def key(self) -> WorkloadKey:

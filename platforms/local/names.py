@@ -11,6 +11,9 @@ DNS_NAME = re.compile(r"(?=.{1,253}$)[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?(\.[a-z0-
 LABEL_KEY = re.compile(r"([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
 LABEL_VALUE = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?")
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+LOCALITY = re.compile(r"[^/*\s]+(/[^/*\s]+){0,2}")
+"""Region, zone and subzone."""
+
 DURATION = re.compile(r"([0-9]+(\.[0-9]+)?(h|ms|m|s))+")
 
 _UNITS = {"h": 3_600_000, "m": 60_000, "s": 1000, "ms": 1}

@@ -6,14 +6,16 @@ from typing import Literal
 
 import msgspec
 
+from core.diagnostics import Diagnostic, Severity
 from core.model.identity import SpiffeId
 from core.model.labels import Labels
 from core.model.mesh import Mesh
 from core.model.peer import WORKLOAD_NAME
 from core.model.protocol import Protocol
 from core.model.service import Health, Instance, InstanceKey, Port, Service, ServiceKey, WorkloadKey
-from core.model.workload import AppPort, Capture, Explicit, Proxyless, Redirected, Workload
+from core.model.workload import AppPort, Capture, Explicit, Interception, Proxyless, Redirected, Workload
 from platforms.local.addresses import HTTP_PROXY_PORT, Addresses, Allocator
+from platforms.local.codes import Code
 from platforms.local.meshfile import (
     GatewaySpec,
     Listens,
@@ -32,8 +34,8 @@ Environment = tuple[tuple[str, str], ...]
 _REFERENCE = re.compile(r"\$(\$)?\(([A-Za-z_][A-Za-z0-9_]*)\)")
 
 
-MARK = 1337
-"""What proxies mark their connections with where capture is `redirect`."""
+MARK, MARK_BESIDE_TPROXY = 1337, 1336
+"""What proxies mark their connections with where capture is `redirect`; the second one where 1337 is TPROXY's own."""
 
 
 RESOLVER = "198.19.255.254:5353"
@@ -95,7 +97,22 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     applications: tuple[Application, ...] = ()
 
 
-def plan(file: MeshFile, allocator: Allocator, *, capture: CaptureMode = "none") -> Plan:
+def unheeded(file: MeshFile | None, capture: CaptureMode) -> Iterator[Diagnostic]:
+    """What of the file means nothing in this capture."""
+    named = [f"{service.name}/{spec.name}" for service in file.services for spec in service.workloads
+             if spec.proxyless] if file else []  # fmt: skip
+    if capture == "redirect" and named:
+        yield Diagnostic(
+            code=Code.NO_EFFECT,
+            severity=Severity.WARNING,
+            message=f"in capture redirect `proxyless` has no effect: {', '.join(named)} stand behind sidecars",
+            fix="leave it out, or run the mesh without --capture redirect",
+        )
+
+
+def plan(
+    file: MeshFile, allocator: Allocator, *, capture: CaptureMode = "none", interception: Interception = "REDIRECT"
+) -> Plan:
     """Numbers come from `allocator`, which keeps them over edits of the file."""
     suffix = file.mesh.domain_suffix
     placed = [(service, spec, key) for service in file.services for spec in service.workloads
@@ -103,7 +120,13 @@ def plan(file: MeshFile, allocator: Allocator, *, capture: CaptureMode = "none")
     callable_services = [service for service in file.services if service.ports]
     keys = [*(key for _, _, key in placed), *(spec.key for spec in file.gateways)]
     addresses = allocator.addresses(keys, (service.key(suffix) for service in callable_services))
-    site = _Site(mesh=file.mesh, addresses=addresses, services=tuple(callable_services), capture=capture)
+    site = _Site(
+        mesh=file.mesh,
+        addresses=addresses,
+        services=tuple(callable_services),
+        capture=capture,
+        interception=interception,
+    )
     return Plan(
         mesh=file.mesh,
         services=tuple(site.service(service) for service in callable_services),
@@ -130,6 +153,7 @@ class _Site(msgspec.Struct, frozen=True, kw_only=True):
     addresses: Addresses
     services: tuple[ServiceSpec, ...]
     capture: CaptureMode
+    interception: Interception
 
     def address(self, key: WorkloadKey) -> str:
         return self.addresses.pod(key) if self.capture == "redirect" else self.addresses.workload(key)
@@ -177,7 +201,7 @@ class _Site(msgspec.Struct, frozen=True, kw_only=True):
             ports = (port.target for port in service.ports if port.protocol is not Protocol.UDP)
             return Proxyless(ports=tuple(dict.fromkeys(ports)))
         if self.capture == "redirect":
-            return Redirected(mark=MARK, resolver=RESOLVER)
+            return redirected(spec.interception or self.interception)
         return Explicit(
             app_ports=self.app_ports(service, spec, key),
             http_proxy_port=HTTP_PROXY_PORT,
@@ -276,6 +300,13 @@ class _Site(msgspec.Struct, frozen=True, kw_only=True):
 
     def key(self, service: ServiceSpec) -> ServiceKey:
         return service.key(self.mesh.domain_suffix)
+
+
+def redirected(interception: Interception) -> Redirected:
+    """The capture of a workload in a pod."""
+    if interception == "TPROXY":
+        return Redirected(mark=MARK_BESIDE_TPROXY, transparent=True, resolver=RESOLVER)
+    return Redirected(mark=MARK, resolver=RESOLVER)
 
 
 def variable(name: str) -> str:

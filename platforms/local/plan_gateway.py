@@ -21,6 +21,7 @@ def gateway(spec: GatewaySpec, address: str, *, door: str, free: Callable[[Workl
         address=address,
         service_account=spec.service_account,
         labels=spec.labels,
+        locality=spec.locality,
         capture=Explicit(),
         role="gateway",
         ports=tuple(EntryPort(port, door, target, public=target) for port, target in ports),

@@ -53,6 +53,14 @@ class Prober:
         self._changed = changed
         self._health: dict[WorkloadKey, Health] = {}
         self._tasks: dict[WorkloadKey, tuple[Check, asyncio.Task[None]]] = {}
+        self._unseen: set[WorkloadKey] = set()
+        self._seen = asyncio.Event()
+
+    async def looked(self) -> None:
+        """Returns when everything that is followed has been probed once: before that, nothing is known of anybody."""
+        while self._unseen:
+            self._seen.clear()
+            await self._seen.wait()
 
     def health(self, key: WorkloadKey) -> Health:
         """`HEALTHY` when nothing is probed; `UNKNOWN` until every port has accepted once."""
@@ -66,8 +74,10 @@ class Prober:
             if workloads.get(key) != check:
                 task.cancel()
                 del self._tasks[key]
+                self._saw(key)
         for key, check in workloads.items():
             if key not in self._tasks:
+                self._unseen.add(key)
                 self._tasks[key] = check, asyncio.create_task(self._probe(key, check, self._interval))
         for key in self._health.keys() - workloads.keys():
             del self._health[key]
@@ -87,8 +97,13 @@ class Prober:
             if answers:
                 pause = interval
             self._note(key, Health.HEALTHY if answers else self._failed(key))
+            self._saw(key)
             await asyncio.sleep(pause)
             pause = min(pause * _GROWTH, interval)
+
+    def _saw(self, key: WorkloadKey) -> None:
+        self._unseen.discard(key)
+        self._seen.set()
 
     def _failed(self, key: WorkloadKey) -> Health:
         known = self._health.get(key, Health.UNKNOWN)

@@ -15,7 +15,7 @@ from core.model.workload import Workload
 from platforms.local.addresses import Allocator
 from platforms.local.decode import Decoded, decode, unreadable
 from platforms.local.filewatch import contents
-from platforms.local.plan import Plan, plan
+from platforms.local.plan import Plan, plan, unheeded
 from platforms.local.probe import Prober, check
 from platforms.local.settings import Settings
 
@@ -90,9 +90,14 @@ class FileRegistry:
 
     async def _read(self, content: bytes | OSError) -> None:
         decoded = await self._decode(content)
-        self._report(decoded.diagnostics)
+        self._report((*decoded.diagnostics, *unheeded(decoded.file, self._settings.capture)))
         if decoded.file is not None:
-            self._show(plan(decoded.file, self._allocator, capture=self._settings.capture))
+            settings = self._settings
+            found = plan(decoded.file, self._allocator, capture=settings.capture, interception=settings.interception)
+            self._show(found)
+            # Proxies come back to a Manager that was away, and are not to hear that nobody can be called.
+            await self._prober.looked()
+            self._feed.complete()
             await self._apply(decoded.file.documents)
         self._read_once.set()
 
@@ -109,7 +114,6 @@ class FileRegistry:
         self._prober.follow({each.workload: check(each, self._settings.state) for each in newest.applications
                              if each.workload in self._instances and each.ports})  # fmt: skip
         self._feed.replace(self._values(newest))
-        self._feed.complete()
         self._plans.put("", newest)
 
     def _values(self, newest: Plan) -> dict[RegistryKey, RegistryValue]:

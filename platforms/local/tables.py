@@ -10,13 +10,14 @@ from typing import Final
 
 import msgspec
 
+from core.diagnostics import Diagnostic, Reported, judged
 from core.errors import Expired, Misconfigured
 from core.model.commit import Retention
 from core.model.config import ConfigKey, Document, Revised, Snapshot, uid_of
 from core.model.labels import Labels
 from platforms.local.seed import Seed
 
-FORMAT: Final = 2
+FORMAT: Final = 3
 _DOCUMENTS: Final = """
 CREATE TABLE document (
     grp TEXT, kind TEXT, namespace TEXT, name TEXT, body BLOB NOT NULL,
@@ -24,15 +25,17 @@ CREATE TABLE document (
 );
 CREATE TABLE change (
     revision INTEGER PRIMARY KEY, grp TEXT, kind TEXT, namespace TEXT, name TEXT,
-    at REAL NOT NULL, bytes INTEGER NOT NULL, body BLOB NOT NULL
+    at REAL NOT NULL, bytes INTEGER NOT NULL, body BLOB NOT NULL, nth INTEGER, findings TEXT
 );
+CREATE INDEX change_nth ON change (nth);
 CREATE INDEX change_of ON change (grp, kind, namespace, name, revision);
 """
 _BESIDE: Final = """
 CREATE TABLE status (
-    grp TEXT, kind TEXT, namespace TEXT, name TEXT, findings TEXT NOT NULL,
+    grp TEXT, kind TEXT, namespace TEXT, name TEXT, findings TEXT NOT NULL, revision INTEGER NOT NULL,
     PRIMARY KEY (grp, kind, namespace, name)
 ) WITHOUT ROWID;
+CREATE INDEX status_since ON status (revision);
 CREATE TABLE seed (
     grp TEXT, kind TEXT, namespace TEXT, name TEXT, digest TEXT NOT NULL, revision TEXT NOT NULL,
     PRIMARY KEY (grp, kind, namespace, name)
@@ -41,12 +44,14 @@ CREATE TABLE counter (value INTEGER NOT NULL, floor INTEGER NOT NULL);
 INSERT INTO counter VALUES (0, 0);
 """
 _KEY: Final = "grp = ? AND kind = ? AND namespace = ? AND name = ?"
-_COLUMNS: Final = ("grp", "kind", "namespace")
+_COLUMNS: Final = ("grp", "kind", "namespace", "name")
 _ORDER: Final = "ORDER BY grp, kind, namespace, name"
 
 _pack = msgspec.msgpack.Encoder().encode
 _document = msgspec.msgpack.Decoder(Document).decode
 _revised = msgspec.msgpack.Decoder(Revised).decode
+_findings = msgspec.json.Decoder(tuple[Diagnostic, ...]).decode
+_NOTHING: Final = "[]"
 
 
 def prepare(sql: sqlite3.Connection, path: Path) -> None:
@@ -59,6 +64,10 @@ def prepare(sql: sqlite3.Connection, path: Path) -> None:
         _run(sql, _DOCUMENTS + _BESIDE)
     elif found == 1:
         _from_1(sql)
+        _status_from_2(sql)
+    elif found == 2:
+        _run(sql, _CHANGES_FROM_2)
+        _status_from_2(sql)
     elif found != FORMAT:
         sql.execute("ROLLBACK")
         fix = "use the version of istioctl that wrote it, or another state directory"
@@ -72,11 +81,10 @@ def get(sql: sqlite3.Connection, key: ConfigKey) -> Document | None:
     return _document(row[0]) if row else None
 
 
-def snapshot(sql: sqlite3.Connection, pattern: tuple[str, str, str] = ("", "", "")) -> Snapshot:
+def snapshot(sql: sqlite3.Connection, pattern: tuple[str, ...] = ()) -> Snapshot:
     """The documents of a group, kind and namespace; "" stands for all."""
-    wanted = [(f"{column} = ?", value) for column, value in zip(_COLUMNS, pattern, strict=True) if value]
-    where = " AND ".join(["TRUE", *(condition for condition, _ in wanted)])
-    rows = sql.execute(f"SELECT body FROM document WHERE {where} {_ORDER}", [value for _, value in wanted])
+    where, values = _matching(pattern)
+    rows = sql.execute(f"SELECT body FROM document WHERE {where} {_ORDER}", values)
     return Snapshot(tuple(_document(body) for (body,) in rows), str(last(sql)))
 
 
@@ -95,13 +103,30 @@ def remembers(sql: sqlite3.Connection, revision: int) -> bool:
     return floor(sql) <= revision <= last(sql)
 
 
-def after(sql: sqlite3.Connection, revision: int, *, limit: int = -1) -> tuple[Revised, ...]:
-    """The changes that followed `revision`, at most `limit` of them. Raises `Expired` as `VersionedStore.changes`."""
+def after(sql: sqlite3.Connection, revision: int, *, limit: int = -1) -> tuple[Revised | Reported, ...]:
+    """What followed `revision`, at most `limit` of it. Raises `Expired` as `VersionedStore.changes`."""
     if not remembers(sql, revision):
         fix = "list again, and go on from the revision of the list"
         raise Expired(f"revision {revision} is not remembered", fix=fix)
     query = "SELECT body FROM change WHERE revision > ? ORDER BY revision LIMIT ?"
-    return tuple(_revised(body) for (body,) in sql.execute(query, (revision, limit)))
+    changes: list[Revised | Reported] = [_revised(body) for (body,) in sql.execute(query, (revision, limit))]
+    query = "SELECT * FROM status WHERE revision > ? ORDER BY revision LIMIT ?"
+    reports = [_reported(row) for row in sql.execute(query, (revision, limit))]
+    events = sorted((*changes, *reports), key=_number) if reports else changes
+    return tuple(events[:limit] if limit >= 0 else events)
+
+
+def reported(sql: sqlite3.Connection, pattern: tuple[str, ...]) -> tuple[Reported, ...]:
+    """The newest reports about the documents of a group, kind, namespace and name; "" stands for all."""
+    where, values = _matching(pattern)
+    return tuple(_reported(row) for row in sql.execute(f"SELECT * FROM status WHERE {where} {_ORDER}", values))
+
+
+def verdicts(sql: sqlite3.Connection, key: ConfigKey) -> dict[str, tuple[Diagnostic, ...]]:
+    """As `VersionedStore.judged`."""
+    query = f"SELECT revision, findings FROM change WHERE {_KEY} AND findings IS NOT NULL"
+    said = {str(revision): _findings(findings) for revision, findings in sql.execute(query, _row(key))}
+    return judged(history(sql, key), said)
 
 
 def history(sql: sqlite3.Connection, key: ConfigKey) -> tuple[Revised, ...]:
@@ -122,8 +147,13 @@ def record(sql: sqlite3.Connection, changes: tuple[Revised, ...], retention: Ret
 
 def report(sql: sqlite3.Connection, key: ConfigKey, findings: str) -> None:
     """Findings that are there already cost no write: most of what is reported is."""
-    if status(sql, key) != findings and get(sql, key) is not None:
-        sql.execute("INSERT OR REPLACE INTO status VALUES (?, ?, ?, ?, ?)", (*_row(key), findings))
+    if (status(sql, key) or _NOTHING) == findings or get(sql, key) is None:
+        return
+    revision = last(sql) + 1
+    sql.execute("INSERT OR REPLACE INTO status VALUES (?, ?, ?, ?, ?, ?)", (*_row(key), findings, revision))
+    newest = f"(SELECT max(revision) FROM change WHERE {_KEY})"
+    sql.execute(f"UPDATE change SET findings = ? WHERE revision = {newest}", (findings, *_row(key)))
+    sql.execute("UPDATE counter SET value = ?", (revision,))
 
 
 def status(sql: sqlite3.Connection, key: ConfigKey) -> str:
@@ -153,29 +183,45 @@ def _save(sql: sqlite3.Connection, change: Revised) -> None:
 
 
 def _append(sql: sqlite3.Connection, changes: tuple[Revised, ...]) -> None:
-    """`bytes` is how much all changes so far have taken: differences tell how much the newest of them take."""
-    bytes_ = _newest(sql, "bytes")
-    for change in changes:
+    """`bytes` is how much all changes so far have taken, `nth` how many they were: differences tell of the newest."""
+    bytes_, nth = _newest(sql, "bytes"), _newest(sql, "nth")
+    for count, change in enumerate(changes, nth + 1):
         body = _pack(change)
         bytes_ += len(body)
-        values = (int(change.revision), *_row(change.key), change.at, bytes_, body)
-        sql.execute("INSERT INTO change VALUES (?, ?, ?, ?, ?, ?, ?, ?)", values)
+        values = (int(change.revision), *_row(change.key), change.at, bytes_, body, count)
+        sql.execute("INSERT INTO change VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, NULL)", values)
 
 
 def _forget(sql: sqlite3.Connection, retention: Retention, *, now: float) -> None:
     """Cuts at one place, so that what is remembered has no gap, whatever the clock did."""
-    within = "SELECT revision FROM change WHERE at >= ? AND bytes - length(body) >= ? ORDER BY revision LIMIT 1"
+    within = "SELECT nth FROM change WHERE at >= ? AND bytes - length(body) >= ? ORDER BY revision LIMIT 1"
     oldest = sql.execute(within, (now - retention.seconds, _newest(sql, "bytes") - retention.bytes)).fetchone()
-    newest = last(sql)
+    newest = _newest(sql, "nth")
     forgotten = max(newest - retention.changes, oldest[0] - 1 if oldest else newest - 1)
-    sql.execute("DELETE FROM change WHERE revision <= ?", (forgotten,))
-    sql.execute("UPDATE counter SET floor = max(floor, ?)", (forgotten,))
+    (floor,) = sql.execute("SELECT max(revision) FROM change WHERE nth <= ?", (forgotten,)).fetchone()
+    if floor is not None:
+        sql.execute("DELETE FROM change WHERE revision <= ?", (floor,))
+        sql.execute("UPDATE counter SET floor = max(floor, ?)", (floor,))
 
 
 def _newest(sql: sqlite3.Connection, column: str) -> int:
     """Of the newest change that is remembered; 0 without one."""
     row = sql.execute(f"SELECT {column} FROM change ORDER BY revision DESC LIMIT 1").fetchone()
     return int(row[0]) if row else 0
+
+
+def _number(event: Revised | Reported) -> int:
+    return int(event.revision)
+
+
+def _matching(pattern: tuple[str, ...]) -> tuple[str, list[str]]:
+    """A condition, and the values in it."""
+    wanted = [(f"{column} = ?", value) for column, value in zip(_COLUMNS, pattern, strict=False) if value]
+    return " AND ".join(["TRUE", *(condition for condition, _ in wanted)]), [value for _, value in wanted]
+
+
+def _reported(row: tuple[str, str, str, str, str, int]) -> Reported:
+    return Reported(revision=str(row[5]), key=ConfigKey(*row[:4]), findings=_findings(row[4]))
 
 
 def _row(key: ConfigKey) -> tuple[str, str, str, str]:
@@ -191,6 +237,20 @@ def _run(sql: sqlite3.Connection, script: str) -> None:
     """`executescript` would end the transaction."""
     for statement in script.split(";"):
         sql.execute(statement)
+
+
+_CHANGES_FROM_2: Final = """
+ALTER TABLE change ADD COLUMN nth INTEGER;
+ALTER TABLE change ADD COLUMN findings TEXT;
+UPDATE change SET nth = revision;
+CREATE INDEX change_nth ON change (nth)
+"""
+
+
+def _status_from_2(sql: sqlite3.Connection) -> None:
+    """Until the third format, a report had no revision; nobody follows from before 0, so none is missed."""
+    _run(sql, "ALTER TABLE status ADD COLUMN revision INTEGER NOT NULL DEFAULT 0")
+    _run(sql, "CREATE INDEX status_since ON status (revision)")
 
 
 def _from_1(sql: sqlite3.Connection) -> None:

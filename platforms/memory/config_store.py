@@ -1,13 +1,14 @@
 """A config store that forgets everything when it goes."""
 
 import time
-from collections.abc import AsyncIterator, Callable
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Mapping
 
 import msgspec
 
 from core.aio.feed import Feed
 from core.aio.journal import Journal
-from core.diagnostics import Diagnostic
+from core.diagnostics import Diagnostic, Reported, judged
 from core.errors import Expired
 from core.model.change import ConfigChange, ConfigGone, ConfigPut, Synced
 from core.model.commit import RETENTION, Retention, settle
@@ -20,8 +21,10 @@ class MemoryConfigStore:
     def __init__(self, *, clock: Callable[[], float] = time.time, retention: Retention = RETENTION) -> None:
         self._clock = clock
         self._retention = retention
-        self._status: dict[ConfigKey, tuple[Diagnostic, ...]] = {}
-        self._journal: Journal[Revised] = Journal()
+        self._reports: dict[ConfigKey, Reported] = {}
+        self._changes: deque[Revised] = deque()
+        self._judged: dict[str, tuple[Diagnostic, ...]] = {}
+        self._journal: Journal[Revised | Reported] = Journal()
         self._feed: Feed[ConfigKey, Document, ConfigChange] = Feed(put=ConfigPut, gone=ConfigGone, synced=Synced())
         self._feed.complete()
 
@@ -43,6 +46,11 @@ class MemoryConfigStore:
         return Snapshot(documents, str(self._journal.last))
 
     async def changes(self, since: str) -> AsyncIterator[Revised]:
+        async for event in self.events(since):
+            if isinstance(event, Revised):
+                yield event
+
+    async def events(self, since: str) -> AsyncIterator[Revised | Reported]:
         """As the port says. A watcher that falls behind what is remembered is told so by `Expired`, too."""
         number = int(since) if since.isdecimal() else -1
         following = True
@@ -51,9 +59,9 @@ class MemoryConfigStore:
             if page is None:
                 fix = "list again, and go on from the revision of the list"
                 raise Expired(f"revision {since or 'none'} is not remembered", fix=fix)
-            for revised in page:
-                number = int(revised.revision)
-                yield revised
+            for event in page:
+                number = int(event.revision)
+                yield event
             following = await self._journal.beyond(number)
 
     async def commit(self, writes: tuple[Write, ...], *, author: str = "") -> tuple[Document | None, ...]:
@@ -71,15 +79,32 @@ class MemoryConfigStore:
         await self.commit((Remove(key, revision),))
 
     async def history(self, key: ConfigKey) -> tuple[Revised, ...]:
-        return tuple(revised for revised in self._journal.values() if revised.key == key)
+        return tuple(revised for revised in self._changes if revised.key == key)
 
     async def report(self, key: ConfigKey, diagnostics: tuple[Diagnostic, ...]) -> None:
         """Findings about a document that is gone by now are dropped."""
-        if self._feed.get(key) is not None:
-            self._status[key] = diagnostics
+        stored = self._feed.get(key)
+        if stored is None or await self.status(key) == diagnostics:
+            return
+        reported = Reported(revision=str(self._journal.last + 1), key=key, findings=diagnostics)
+        self._reports[key] = reported
+        self._judged[stored.revision] = diagnostics
+        self._journal.append(reported)
 
     async def status(self, key: ConfigKey) -> tuple[Diagnostic, ...]:
-        return self._status.get(key, ())
+        return self._reports[key].findings if key in self._reports else ()
+
+    async def reported(
+        self, *, group: str = "", kind: str = "", namespace: str = "", name: str = ""
+    ) -> tuple[Reported, ...]:
+        def wanted(key: ConfigKey) -> bool:
+            parts = ((group, key.group), (kind, key.kind), (namespace, key.namespace), (name, key.name))
+            return all(given in ("", part) for given, part in parts)
+
+        return tuple(self._reports[key] for key in sorted(self._reports) if wanted(key))
+
+    async def judged(self, key: ConfigKey) -> Mapping[str, tuple[Diagnostic, ...]]:
+        return judged(await self.history(key), self._judged)
 
     async def apply(self, document: Document) -> Document:
         """`put` over whatever is stored, whichever revision that has."""
@@ -93,6 +118,8 @@ class MemoryConfigStore:
 
     def forget(self) -> None:
         """Remembers no change any more, as if they had all become too old."""
+        self._changes.clear()
+        self._judged.clear()
         self._journal.keep(0)
 
     def close(self) -> None:
@@ -105,8 +132,16 @@ class MemoryConfigStore:
             if change.document is not None:
                 self._feed.put(change.key, change.document)
             else:
-                self._status.pop(change.key, None)
+                self._reports.pop(change.key, None)
                 self._feed.drop(change.key)
+        self._changes.extend(changes)
         self._journal.append(*changes)
-        self._journal.keep(self._retention.changes)
-        self._journal.forget_while(lambda change: change.at < now - self._retention.seconds)
+        self._forget(now - self._retention.seconds)
+
+    def _forget(self, before: float) -> None:
+        """Reports are remembered as long as the changes they lie between."""
+        changes = self._changes
+        while changes and (changes[0].at < before or len(changes) > self._retention.changes):
+            gone = changes.popleft().revision
+            self._judged.pop(gone, None)
+            self._journal.forget_to(int(gone))

@@ -111,7 +111,11 @@ def run(argv: Sequence[str], stdin: str = "", environment: Mapping[str, str] | N
     return done.stdout
 
 
+TPROXY_MODULES = "sudo modprobe -a nf_tproxy_ipv4 nft_tproxy xt_TPROXY xt_connmark"
+"""What brings TPROXY into a kernel that has it as modules; one in a container cannot load them by itself."""
+
+
 def _advice(said: str) -> str:
     if "permitted" in said or "Permission denied" in said:
         return "run it as root, or within a network namespace of your own (unshare -Urnm)"
-    return ""
+    return f"run: {TPROXY_MODULES}" if "tproxy" in said.lower() else ""

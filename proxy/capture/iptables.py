@@ -22,6 +22,7 @@ _MODULES = {"uid": "-m owner ", "mark": "-m mark ", "connection_mark": "-m connm
 _SIMPLE = {
     "return": "RETURN",
     "accept": "ACCEPT",
+    "drop": "DROP",
     "save": "CONNMARK --save-mark",
     "restore": "CONNMARK --restore-mark",
 }

@@ -29,7 +29,13 @@ _FIELDS = {
     "mark": "meta mark {}{}",
     "connection_mark": "ct mark {}{}",
 }
-_SIMPLE = {"return": "return", "accept": "accept", "save": "ct mark set meta mark", "restore": "meta mark set ct mark"}
+_SIMPLE = {
+    "return": "return",
+    "accept": "accept",
+    "drop": "drop",
+    "save": "ct mark set meta mark",
+    "restore": "meta mark set ct mark",
+}
 
 
 def replaced(tables: Iterable[Table]) -> str:

@@ -5,6 +5,7 @@ the pod lives on in the descriptors which it hands back.
 """
 
 import contextlib
+import ipaddress
 import os
 import re
 import socket
@@ -37,6 +38,15 @@ class Making(msgspec.Struct, frozen=True):
 def interface(number: int) -> str:
     """The name of the fabric's end of the cable to that pod."""
     return f"pod{number}"
+
+
+def hardware(address: str) -> str:
+    """The one MAC address that goes with an IPv4 address: when a pod takes the place of another one, its neighbours,
+    who remember this for half a minute, are right. Raises `MeshError`."""
+    try:
+        return ":".join(f"{byte:02x}" for byte in (2, 0, *ipaddress.IPv4Address(address).packed))
+    except ValueError as error:
+        raise MeshError(f"a pod cannot have the address {address}: {error}", fix="write 198.18.0.1") from None
 
 
 def begin(request: Add, number: int, network: Network) -> Making:
@@ -89,7 +99,7 @@ def _make(request: Add, number: int, network: Network) -> tuple[int, int]:
     net, mounts = (os.open(f"/proc/self/ns/{name}", os.O_RDONLY) for name in ("net", "mnt"))
     _configure()
     with syscalls.within(fabric):
-        end = f"netns /proc/{os.getpid()}/fd/{net}"
+        end = f"address {hardware(request.address)} netns /proc/{os.getpid()}/fd/{net}"
         command = f"link add {interface(number)} master {BRIDGE} up type veth peer name eth0 {end}"
         run([program("ip"), *command.split()])
     run([program("ip"), "-batch", "-"], _wiring(request, network))

@@ -24,7 +24,7 @@ class Match(msgspec.Struct, frozen=True):
 class Simple(msgspec.Struct, frozen=True, tag=True):
     """`refuse`: by a TCP reset, or ICMP for others. `save` and `restore` carry the mark to the connection and back."""
 
-    verb: Literal["return", "accept", "refuse", "save", "restore"]
+    verb: Literal["return", "accept", "refuse", "drop", "save", "restore"]
 
 
 class Jump(msgspec.Struct, frozen=True, tag=True):
@@ -49,7 +49,7 @@ class SetMark(msgspec.Struct, frozen=True, tag=True):
 
 
 Verdict = Simple | Jump | Redirect | Tproxy | SetMark
-RETURN, ACCEPT, REFUSE = Simple("return"), Simple("accept"), Simple("refuse")
+RETURN, ACCEPT, REFUSE, DROP = Simple("return"), Simple("accept"), Simple("refuse"), Simple("drop")
 
 
 class Rule(msgspec.Struct, frozen=True):
@@ -162,14 +162,17 @@ def _dns(policy: Policy) -> Iterator[Rule]:
 
 
 def _transparent(policy: Policy) -> Iterator[Chain]:
-    """Without the first rule of `ISTIO_INBOUND` the proxy's calls to its application would come back to it for ever."""
+    """Without the first rule of `ISTIO_INBOUND` the proxy's calls to its application would come back to it for ever.
+
+    Where no proxy listens, nft goes on with the rule after `tproxy` (iptables drops), so that one has to drop.
+    """
     mark = Match("mark", str(policy.tproxy_mark))
     yield Chain("PREROUTING", (Rule((TCP,), Jump("ISTIO_PREROUTING")),))
     yield Chain("OUTPUT", (Rule((TCP,), Jump("ISTIO_MARK")),))
     yield Chain("ISTIO_PREROUTING", (Rule((TCP,), Jump("ISTIO_INBOUND")), Rule((TCP, mark), Simple("save"))))
     yield Chain("ISTIO_DIVERT", (Rule((), SetMark(policy.tproxy_mark)), Rule((), ACCEPT)))
     take = Tproxy(policy.inbound_port, policy.tproxy_mark)
-    yield Chain("ISTIO_TPROXY", (Rule((NOT_LOCALHOST, TCP), take),))
+    yield Chain("ISTIO_TPROXY", (Rule((NOT_LOCALHOST, TCP), take), Rule((NOT_LOCALHOST, TCP), DROP)))
     yield Chain("ISTIO_INBOUND", (*_transparent_inbound(policy, mark),))
     yield Chain("ISTIO_MARK", (*_marking(policy, mark),))
 
@@ -178,10 +181,10 @@ def _transparent_inbound(policy: Policy, mark: Match) -> Iterator[Rule]:
     yield Rule((TCP, mark), RETURN)
     yield Rule((TCP, FROM_LOOPBACK, FROM_PROXY_INBOUND), RETURN)
     yield Rule((TCP, FROM_LOOPBACK, Match("mark", str(RETURN_MARK), negated=True)), RETURN)
-    *excluded_and_some, last = _inbound(policy, Jump("ISTIO_TPROXY"))
-    yield from (rule for rule in excluded_and_some if rule.verdict == RETURN)
+    inbound = (*_inbound(policy, Jump("ISTIO_TPROXY")),)
+    yield from (rule for rule in inbound if rule.verdict == RETURN)
     yield Rule((TCP, Match("state", "established")), Jump("ISTIO_DIVERT"))
-    yield from (rule for rule in (*excluded_and_some, last) if rule.verdict != RETURN)
+    yield from (rule for rule in inbound if rule.verdict != RETURN)
 
 
 def _marking(policy: Policy, mark: Match) -> Iterator[Rule]:

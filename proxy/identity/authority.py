@@ -17,7 +17,7 @@ import msgspec
 
 from core.errors import Denied, MeshError, Misconfigured, Unavailable
 from proxy.identity.certificate import END, Issued
-from proxy.web.client import Question, Reply, Streams, exchange
+from proxy.web.client import Question, Reply, Streams, connected, exchange
 
 PATH = "/v1/certificate"
 TIMEOUT = 10.0
@@ -27,19 +27,25 @@ DATE = "%a, %d %b %Y %H:%M:%S GMT"
 
 
 class Local(msgspec.Struct, frozen=True, kw_only=True, tag="local"):
-    """A Manager of this machine; `socket` is this workload's own, and tells who is asking."""
+    """A Manager of this machine; `socket` is this workload's own, and tells who is asking.
+
+    `further`: the same of other Managers, to be asked when that one does not answer.
+    """
 
     socket: str
+    further: tuple[str, ...] = ()
 
 
 class Remote(msgspec.Struct, frozen=True, kw_only=True, tag="remote"):
     """A Manager elsewhere: `https://host:port`. `token` and `roots` are paths: what proves at first who is asking, and
-    whom to believe to be the Manager, which has to show `identity` (SPIFFE)."""
+    whom to believe to be the Manager, which has to show `identity` (SPIFFE). `mark` (SO_MARK, 0: none) is Envoy's, so
+    that the kernel does not lead this connection to an Envoy that is still without its certificate."""
 
     url: str
     token: str = ""
     roots: str
     identity: str
+    mark: int = 0
 
 
 Source = Local | Remote
@@ -62,10 +68,12 @@ class Authority:
         self._source = source
         self._pair = pair
         self._clock = clock
+        # Of several Managers the one that answered last comes first.
+        self._sockets = (source.socket, *source.further) if isinstance(source, Local) else ()
 
     @property
     def where(self) -> str:
-        return self._source.socket if isinstance(self._source, Local) else self._source.url
+        return " and ".join(self._sockets) if isinstance(self._source, Local) else self._source.url
 
     def believes(self, roots: str) -> bool:
         """Whether these (PEM) are among the roots of a Manager elsewhere; of those of one here nothing is known."""
@@ -85,8 +93,7 @@ class Authority:
             method="POST", path=f"{PATH}?lifetime={lifetime}", host=self._host(), headers=headers, body=request
         )
         try:
-            async with asyncio.timeout(TIMEOUT):
-                reply = await exchange(await self._connect(), question)
+            reply = await self._exchange(question)
         except (OSError, TimeoutError, ValueError) as error:
             if isinstance(error, ssl.SSLError) and self._known:
                 self._forget()
@@ -94,6 +101,18 @@ class Authority:
         if reply.status in (401, 403) and self._known:
             self._forget()
         return self._read(reply)
+
+    async def _exchange(self, question: Question) -> Reply:
+        """Of several Managers on this machine, the next one is asked when one does not answer."""
+        for _ in self._sockets[1:]:
+            with contextlib.suppress(OSError, TimeoutError, ValueError):
+                return await self._once(question)
+            self._sockets = (*self._sockets[1:], self._sockets[0])
+        return await self._once(question)
+
+    async def _once(self, question: Question) -> Reply:
+        async with asyncio.timeout(TIMEOUT / max(len(self._sockets), 1)):
+            return await exchange(await self._connect(), question)
 
     @property
     def _known(self) -> bool:
@@ -114,8 +133,8 @@ class Authority:
 
     async def _connect(self) -> Streams:
         match self._source:
-            case Local(socket=socket):
-                return await asyncio.open_unix_connection(socket)
+            case Local():
+                return await asyncio.open_unix_connection(self._sockets[0])
             case Remote() as remote:
                 return await self._connect_tls(remote)
             case _:
@@ -129,7 +148,8 @@ class Authority:
         if self._pair is not None and self._known:
             context.load_cert_chain(self._pair)
         url = urlsplit(remote.url)
-        reader, writer = await asyncio.open_connection(url.hostname, url.port or 15012, ssl=context)
+        made = await connected(url.hostname or "", url.port or 15012, mark=remote.mark)
+        reader, writer = await asyncio.open_connection(sock=made, ssl=context, server_hostname=url.hostname)
         names = writer.get_extra_info("peercert", {}).get("subjectAltName", ())
         if ("URI", remote.identity) not in names:
             writer.close()

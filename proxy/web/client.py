@@ -2,11 +2,15 @@
 
 import asyncio
 import re
+import socket
 from collections.abc import Mapping
 
 import msgspec
 
 _STATUS = re.compile(rb"HTTP/1\.[01] (\d{3})")
+
+_SO_MARK = 36
+"""Linux's number; Python knows it there only."""
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
@@ -37,6 +41,28 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
         fields = {"host": self.host, "connection": "close", **self.headers, **length}
         head = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
         return f"{self.method} {self.path} HTTP/1.1\r\n{head}\r\n".encode() + self.body
+
+
+async def connected(host: str, port: int, *, mark: int = 0) -> socket.socket:
+    """A TCP connection to the first address of `host` that answers, with this mark (Linux; 0: none). Raises OSError."""
+    loop = asyncio.get_running_loop()
+    failure: OSError = OSError(f"{host} has no address")
+    for family, kind, protocol, _, place in await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+        made = socket.socket(family, kind, protocol)
+        try:
+            made.setblocking(False)
+            if mark:
+                made.setsockopt(socket.SOL_SOCKET, _SO_MARK, mark)
+            await loop.sock_connect(made, place)
+        except OSError as error:
+            made.close()
+            failure = error
+        except BaseException:
+            made.close()
+            raise
+        else:
+            return made
+    raise failure
 
 
 async def exchange(streams: Streams, question: Question) -> Reply:

@@ -79,6 +79,7 @@ async def test_whatever_rules_say_in_capture_redirect(seed: int, redirected: Tes
 async def hold(text: str, mesh: TestMesh, *, captured: bool) -> None:
     await mesh.clear()
     await mesh.apply(text)
+    await mesh.drained()
     assert not mesh.container.proxies().blames(), text
     for wanted in OUTBOUND:
         via = "captured" if captured else wanted["via"]

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from istioctl.testing.mesh import TestMesh, mesh
+from istioctl.testing.mesh import Manner, TestMesh, mesh
 from istioctl.testing.runner import agreement, made, under
 from istioctl.testing.table import Case, load
 from proxy.bootstrap import Transport
@@ -31,7 +31,7 @@ CASES = [case for case in load(FOLDER) if f"{case.table}/{case.group}" in GROUPS
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def live(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[TestMesh]:
     state = tmp_path_factory.mktemp("mesh")
-    async with mesh(FOLDER / "mesh.yaml", state=state, transport=Transport.STATE_OF_THE_WORLD) as found:
+    async with mesh(FOLDER / "mesh.yaml", state=state, manner=Manner(transport=Transport.STATE_OF_THE_WORLD)) as found:
         yield found
 
 

@@ -34,7 +34,7 @@ def original(connection: socket.socket, transparent: object) -> str:
 def connected(target: Place, spec: Spec, source: str = "") -> socket.socket:
     family = socket.AF_INET6 if ":" in target[0] else socket.AF_INET
     end = socket.socket(family)
-    end.settimeout(TIMEOUT)
+    end.settimeout(spec.get("patience", TIMEOUT))
     if spec.get("mark"):
         end.setsockopt(socket.SOL_SOCKET, SO_MARK, spec["mark"])
     if source:

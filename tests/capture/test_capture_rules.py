@@ -157,6 +157,16 @@ async def test_a_call_to_oneself_passes_both_sides_with_tproxy_too(pods: "Pods")
     assert ports(await pods.call(pods.here, VIRTUAL)) == [15001, 15006, 9080]
 
 
+async def test_with_tproxy_nobody_comes_past_a_proxy_that_is_not_there(pods: "Pods") -> None:
+    """What finds no proxy is dropped: nft by itself would hand it to the application, without the proxy's checks.
+
+    A caller that tries again, as TCP does, gets through once the proxy is back.
+    """
+    await pods.up(Policy(mode="tproxy", tproxy_mark=1339, inbound_port=15016), transparent=True)
+    assert await pods.call(pods.there, f"{HERE}:9080", patience=0.3) == ["TimeoutError"]
+    assert ports(await pods.call(pods.here, f"{HERE}:9080")) == [9080]
+
+
 async def test_applying_twice_is_applying_once_and_cleaning_leaves_nothing(pods: "Pods") -> None:
     """What is in force is the last policy, whatever was before; rules of others stay."""
     await pods.up(Policy())

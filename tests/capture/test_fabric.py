@@ -44,6 +44,18 @@ async def test_eight_pods_are_ready_in_a_second(capsys: pytest.CaptureFixture[st
         assert "198.18.0.8/15" in await said(pods[-1], "/bin/sh", "-c", "PATH=$PATH:/usr/sbin:/sbin ip -br address")
 
 
+async def test_a_pod_in_the_place_of_another_is_reached_at_once() -> None:
+    """Its neighbours know the old one's hardware address, for half a minute if nothing tells them."""
+    connect = "import socket; socket.create_connection(('198.18.0.2', 80), timeout=3); print('connected')"
+    async with fabric() as net:
+        near = await net.add("near", "198.18.0.1", policy=None)
+        for _ in range(2):
+            await net.add("far", "198.18.0.2", policy=None)
+            with await net.listening("far", 80):
+                assert await said(near, sys.executable, "-c", connect) == "connected\n"
+            await net.remove("far")
+
+
 async def test_programs_in_a_pod_find_all_else_as_it_was(tmp_path: Path) -> None:
     """Directory, environment, files of the machine; only names are looked up elsewhere, and low ports are free."""
     async with fabric() as net:

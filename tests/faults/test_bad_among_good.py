@@ -24,7 +24,7 @@ from core.view.route import Route
 from core.view.upstream import Upstream
 from istioctl.local.testing import istioctl
 from istioctl.testing.caller import send
-from istioctl.testing.mesh import TestMesh, documents, mesh
+from istioctl.testing.mesh import Manner, TestMesh, documents, mesh
 from platforms.local.addresses import Addresses
 from platforms.local.config_store import SqliteConfigStore
 
@@ -81,7 +81,7 @@ def ways(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> tup
 
 @pytest.fixture
 async def running(ways: tuple[Via, ...], mesh_file: Path, tmp_path: Path) -> AsyncIterator["Fleet"]:
-    async with mesh(mesh_file, state=tmp_path / "state") as found:
+    async with mesh(mesh_file, state=tmp_path / "state", manner=Manner(listener_drain=45)) as found:
         yield Fleet(found, ways)
 
 

@@ -8,22 +8,9 @@ from collections.abc import Iterator
 import pytest
 
 from istioctl.local.testing import Up, eventually
+from istioctl.testing.rules import marked
 
 pytestmark = pytest.mark.envoy
-
-
-def marked(text: str) -> str:
-    """A rule that marks every answer of `web`."""
-    return f"""\
-apiVersion: networking.istio.io/v1
-kind: VirtualService
-metadata: {{name: web}}
-spec:
-  hosts: [web]
-  http:
-  - headers: {{response: {{set: {{x-rule: {text}}}}}}}
-    route: [{{destination: {{host: web}}}}]
-"""
 
 
 @pytest.fixture

@@ -1,7 +1,9 @@
 """`istioctl up` with gRPC applications without a proxy: `proxyless: true` in the mesh file, and no Envoy."""
 
 import asyncio
+import json
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable
@@ -43,6 +45,25 @@ def calls(folder: Path, *answers: str) -> Callable[[], bool]:
     return answered
 
 
+def shown_to_tools(up: Up) -> None:
+    """Such workloads are listed and in step, and what the Manager has for them can be looked at."""
+    status = json.loads(up.istioctl("proxy-status", "-o", "json").stdout)
+    assert [(each["workload"]["name"], each["synced"]) for each in status] == [
+        ("client-v1", True),
+        ("reviews-v1", True),
+    ]
+    cluster = "outbound|9080||reviews.default.svc.cluster.local"
+    listeners = up.istioctl("proxy-config", "listener", "client-v1").stdout
+    assert re.search(r"^\(api\) reviews +9080 +ALL +Route: reviews.default.svc.cluster.local:9080$", listeners, re.M)
+    assert "reviews.default" in up.istioctl("proxy-config", "route", "client-v1").stdout
+    (endpoint,) = json.loads(up.istioctl("pc", "endpoint", "client-v1", "-o", "json").stdout)
+    assert endpoint["cluster"] == cluster
+    (found,) = json.loads(up.istioctl("pc", "cluster", "client-v1", "-o", "json").stdout)
+    assert found["transport_socket"]["name"] == "envoy.transport_sockets.tls"
+    assert "unix:" in up.istioctl("pc", "bootstrap", "client-v1").stdout
+    assert "0.0.0.0" in up.istioctl("pc", "listener", "reviews-v1").stdout
+
+
 def test_applications_of_a_mesh_file_call_each_other_without_an_envoy(tmp_path: Path) -> None:
     """Plain at first, by mutual TLS after the rule, and still when the Manager was killed."""
     file = tmp_path / "mesh.yaml"
@@ -54,6 +75,7 @@ def test_applications_of_a_mesh_file_call_each_other_without_an_envoy(tmp_path: 
         assert up.istioctl("apply", "-f", "-", stdin=STRICT).returncode == 0
         me = "v1 spiffe://cluster.local/ns/default/sa/default"
         eventually(calls(tmp_path, me), within=15)
+        shown_to_tools(up)
         os.kill(up.pid("core.manager "), signal.SIGKILL)
         assert calls(tmp_path, me)()
         eventually(lambda: "client-v1" in up.istioctl("proxy-status").stdout, within=15)

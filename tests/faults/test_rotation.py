@@ -12,7 +12,7 @@ import pytest
 from core.model.service import WorkloadKey
 from core.simulate import Call
 from istioctl.testing.load import lanes, load
-from istioctl.testing.mesh import TestMesh, mesh
+from istioctl.testing.mesh import Manner, TestMesh, mesh
 
 LIFETIME = 20.0
 SECONDS = float(os.environ.get("ISTIO_SOAK", "60"))
@@ -50,7 +50,9 @@ CALLS = (
 async def test_no_call_fails_while_certificates_of_20_seconds_are_replaced(tmp_path: Path) -> None:
     """240 calls per second for three lives of a certificate; HTTP, TCP and gRPC, half of them on new connections."""
     (tmp_path / "mesh.yaml").write_text(MESH)
-    async with mesh(tmp_path / "mesh.yaml", state=tmp_path / "state", lifetime=LIFETIME) as running:
+    async with mesh(
+        tmp_path / "mesh.yaml", state=tmp_path / "state", manner=Manner(lifetime=LIFETIME, listener_drain=45)
+    ) as running:
         await running.apply(STRICT)
         before = serials(running)
         async with load(running, lanes(CALLS, rate=RATE)) as tally:

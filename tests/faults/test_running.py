@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from istioctl.local.testing import Answer, MeshFile, Up, eventually
+from istioctl.testing.rules import marked
 
 pytestmark = pytest.mark.envoy
 
@@ -35,20 +36,6 @@ spec:
     route:
     - {destination: {host: web, subset: v1}, weight: 90}
     - {destination: {host: web, subset: v2}, weight: 10}
-"""
-
-
-def marked(text: str) -> str:
-    """A rule that marks every answer of `web`."""
-    return f"""\
-apiVersion: networking.istio.io/v1
-kind: VirtualService
-metadata: {{name: web}}
-spec:
-  hosts: [web]
-  http:
-  - headers: {{response: {{set: {{x-rule: {text}}}}}}}
-    route: [{{destination: {{host: web}}}}]
 """
 
 

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -119,3 +120,24 @@ def test_rules_without_a_mesh(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "no Manager is running" in done.stderr
     assert "istioctl up mesh.yaml" in done.stderr
+
+
+@pytest.mark.envoy
+def test_who_calls_as_soon_as_the_mesh_says_it_is_ready_is_answered(tmp_path: Path) -> None:
+    """Three times: workloads are ready before their applications listen, which everybody's proxy has to learn of."""
+    file = MeshFile(tmp_path)
+    late = f'["sh", "-c", "sleep 0.6; exec {sys.executable} app.py"], env: {{SAYS: one}}'
+    file.path.write_text(file.text().replace(file.runs("one"), f"{{command: {late}}}"))
+    for _ in range(3):
+        with Up(file.path, state=tmp_path / "state") as up:
+            up.ready()
+            assert {call.body for call in (up.call("client-v1", "http://web/") for _ in range(8))} == {"one", "two"}
+
+
+@pytest.mark.envoy
+def test_an_application_that_never_listens_does_not_keep_the_mesh_from_being_ready(tmp_path: Path) -> None:
+    """Nobody waits for it longer than some seconds."""
+    file = MeshFile(tmp_path)
+    file.path.write_text(file.text().replace(file.runs("one"), '{command: [sleep, "1000"]}'))
+    with Up(file.path, state=tmp_path / "state") as up:
+        up.hears("3 of 3 workloads ready")

@@ -5,6 +5,7 @@ The same in both captures. Certificates last 12 s here and streams 5 s, so both 
 
 import re
 import socket
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from istioctl.local.testing import eventually
+from istioctl.local.testing import eventually, inside
 from istioctl.testing.driver import RETRIED
 from istioctl.testing.world import RATE, World
 
@@ -167,3 +168,41 @@ class Lines:
         for line in self._lines:
             line.close()
         return found
+
+
+DENIED = """\
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: web}
+spec:
+  selector: {matchLabels: {app: web}}
+  action: DENY
+  rules: [{to: [{operation: {paths: [/denied], ports: ["80"]}}]}]
+"""
+_ASK = """\
+import urllib.error, urllib.request
+try:
+    print(urllib.request.urlopen("http://web/denied", timeout=5).status)
+except urllib.error.HTTPError as error:
+    print(error.code)
+"""
+
+
+def test_a_policy_comes_and_goes_and_costs_nobody_else_a_call(world: World, capture: str) -> None:
+    """What it denies is denied by every replica, and let in again; nothing else fails, on whatever connection."""
+
+    def told() -> int:
+        if capture == "none":
+            return world.up.call("caller-v1", "http://web/denied").status
+        return int(inside(world.up.pid("istioctl.testing.driver"), sys.executable, "-c", _ASK) or 0)
+
+    def always(status: int) -> bool:
+        return {told() for _ in range(6)} == {status}
+
+    with world.watched() as seen:
+        for _ in range(2 if capture == "none" else 1):
+            apply(world, DENIED)
+            eventually(lambda: always(403), within=10)
+            world.up.istioctl("delete", "-f", "-", stdin=DENIED)
+            eventually(lambda: always(200), within=10)
+    assert seen.failures == [], str(seen)

@@ -63,12 +63,9 @@ class Manager:
     def __init__(self) -> None:
         self.store = MemoryConfigStore()
         self.mesh = Mesh()
-        self.findings: dict[ConfigKey, tuple[Diagnostic, ...]] = {}
 
     def api(self) -> ConfigApi:
-        return ConfigApi(
-            self.store, mesh=lambda: self.mesh, proxies=lambda: (), findings=lambda key: self.findings.get(key, ())
-        )
+        return ConfigApi(self.store, mesh=lambda: self.mesh, proxies=lambda: ())
 
     async def names(self) -> list[str]:
         return [document.key.name for document in await self.store.list()]
@@ -153,7 +150,7 @@ async def test_namespaces(manager: Manager, istioctl: Run) -> None:
     await istioctl("apply", "-n", "shop", "-f", "-", stdin=rule("a"))
     clash = await istioctl("apply", "-n", "shop", "-f", "-", stdin=rule("b", namespace="other"))
     assert (clash.exit_code, "says namespace other" in clash.stderr) == (1, True)
-    assert (await istioctl("get", "vs")).stderr == "no vs in namespace default\n"
+    assert (await istioctl("get", "vs")).stderr == "no virtualservices in namespace default\n"
     everywhere = (await istioctl("get", "vs", "-A")).stdout.splitlines()
     assert everywhere[0].split() == ["NAMESPACE", "NAME", "GATEWAYS", "HOSTS", "AGE"]
     assert everywhere[1].split()[:2] == ["shop", "a"]
@@ -195,7 +192,7 @@ async def test_wide_shows_what_the_manager_found(manager: Manager, istioctl: Run
     """-o wide: version, generation, and the worst finding with their number."""
     await istioctl("apply", "-f", "-", stdin=rule("a"))
     found = Diagnostic(code="IST0101", severity=Severity.ERROR, message="no such host")
-    manager.findings[ConfigKey(VS, "VirtualService", "default", "a")] = (found,)
+    await manager.store.report(ConfigKey(VS, "VirtualService", "default", "a"), (found,))
     header, row = (await istioctl("get", "vs", "-o", "wide")).stdout.splitlines()
     assert header.split()[-3:] == ["VERSION", "GENERATION", "FINDINGS"]
     assert row.endswith("1         1            error (1)")
@@ -437,11 +434,22 @@ async def test_watchers_of_the_store_see_what_was_applied(manager: Manager, isti
     await watch.aclose()  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize("words", ["istioctl get vs re", "istioctl delete vs re", "istioctl get vs other re"])
+async def test_what_is_not_there_is_answered_with_what_was_meant(manager: Manager, istioctl: Run) -> None:
+    """A name much like it, or the namespace where it is; for every command that needs it to be there."""
+    await istioctl("apply", "-f", "-", stdin=rule("reviews"))
+    await istioctl("apply", "-n", "shop", "-f", "-", stdin=rule("details"))
+    for command in ("get", "describe", "edit", "status"):
+        near = await istioctl(command, "vs", "revews")
+        assert (near.exit_code, 'fix:   did you mean "reviews"?' in near.stderr) == (1, True)
+        elsewhere = await istioctl(command, "vs", "details")
+        assert "fix:   there is one in namespace shop: add -n shop" in elsewhere.stderr
+
+
+@pytest.mark.parametrize("words", ["get vs", "delete vs", "get vs other", "describe vs", "status vs other"])
 async def test_names_are_completed_from_the_mesh(words: str, manager: Manager, istioctl: Run, tmp_path: Path) -> None:
     """TAB behind a kind offers the objects that are there."""
     await istioctl("apply", "-f", "-", stdin="---\n".join([rule("reviews"), rule("ratings", host="ratings")]))
-    environment = {"_ISTIOCTL_COMPLETE": "fish_complete", "COMP_WORDS": words, "COMP_CWORD": "re"}
+    environment = {"_ISTIOCTL_COMPLETE": "fish_complete", "COMP_WORDS": f"istioctl {words} re", "COMP_CWORD": "re"}
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-c",

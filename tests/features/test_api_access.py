@@ -168,8 +168,8 @@ def test_what_was_written_is_noted(mesh: Mesh, client: Client) -> None:
 def test_the_author_of_a_change_is_in_the_history(mesh: Mesh, client: Client) -> None:
     """The store is told who it was."""
     client("admin").post(PATH.format("history"), json=rule("mine", "history"))
-    changes = mesh.memory.config._journal.values()
-    assert [one.author for one in changes if one.key.name == "mine"] == ["local"]
+    told = client("admin").get(PATH.format("history") + "/mine/history").json()
+    assert [one["author"] for one in told["revisions"]] == ["local"]
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
+from core.kinds.registry import KINDS
 from istioctl.testing.kubectl import Kubectl, Mesh, program, running
 
 pytestmark = pytest.mark.timeout(120)
@@ -105,7 +106,7 @@ def test_get_prints_istios_columns(kubectl: Kubectl) -> None:
 
 
 def test_columns_of_the_other_kinds(kubectl: Kubectl) -> None:
-    """DestinationRule, ServiceEntry and PeerAuthentication print what Istio prints."""
+    """DestinationRule, ServiceEntry and the kinds of security print what Istio prints."""
     more = """\
 apiVersion: networking.istio.io/v1
 kind: ServiceEntry
@@ -120,13 +121,19 @@ apiVersion: networking.istio.io/v1
 kind: DestinationRule
 metadata: {name: reviews}
 spec: {host: reviews}
+---
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: reviews}
+spec: {action: DENY, rules: [{from: [{source: {namespaces: [shop]}}]}]}
 """
     kubectl("apply", "-f", "-", stdin=PEERS + "---\n" + more)
-    heads = {kind: kubectl("get", kind).splitlines()[0].split() for kind in ("se", "dr", "pa")}
+    heads = {kind: kubectl("get", kind).splitlines()[0].split() for kind in ("se", "dr", "pa", "ap")}
     assert heads == {
         "se": ["NAME", "HOSTS", "LOCATION", "RESOLUTION", "AGE"],
         "dr": ["NAME", "HOST", "AGE"],
         "pa": ["NAME", "MODE", "AGE"],
+        "ap": ["NAME", "ACTION", "AGE"],
     }
     assert len(kubectl("get", "istio-io", "-o", "name").splitlines()) == 3
 
@@ -240,7 +247,7 @@ def test_api_resources_lists_every_kind(kubectl: Kubectl) -> None:
     lines = kubectl("api-resources", "--no-headers").splitlines()
     names = {line.split()[0]: line.split() for line in lines}
     assert names["virtualservices"] == ["virtualservices", "vs", f"{GROUP}/{VERSION}", "true", "VirtualService"]
-    assert len(names) == 6
+    assert len(names) == len(KINDS)
     assert set(kubectl("api-versions").split()) >= {"networking.istio.io/v1beta1", "security.istio.io/v1"}
 
 
@@ -280,6 +287,71 @@ def test_pages_are_of_one_moment(kubectl: Kubectl) -> None:
     assert found == [f"{VS}/r{i:02}" for i in range(11)]
 
 
+def entry(host: str) -> str:
+    spec = {"hosts": [host], "location": "MESH_EXTERNAL", "resolution": "DNS"}
+    ports = [{"number": 80, "name": "http", "protocol": "HTTP"}]
+    head = {"apiVersion": f"{GROUP}/{VERSION}", "kind": "ServiceEntry", "metadata": {"name": "out"}}
+    return yaml.safe_dump({**head, "spec": {**spec, "ports": ports}})
+
+
+def wrong(host: str) -> str:
+    """A rule that leads to an unknown host, until there is an entry for it."""
+    return rule().replace("host: reviews", f"host: {host}")
+
+
+def test_waiting_and_watching_see_findings_that_go(kubectl: Kubectl) -> None:
+    """Nobody writes the rule: a service that it names appears, and both `wait` and `get -w` are told at once."""
+    kubectl("apply", "-f", "-", stdin=wrong("late.example.com"))
+    kubectl("wait", "--for=condition=Accepted=False", "vs/reviews", "--timeout=10s")
+    show = "custom-columns=A:.status.conditions[0].status,B:.metadata.generation"
+    watch = kubectl.start("get", "vs", "-w", "--no-headers", "-o", show)
+    waiting = kubectl.start("wait", "--for=condition=Accepted", "vs/reviews", "--timeout=15s", "-v=6")
+    messages = kubectl.start("wait", "--for=jsonpath={.status.conditions[0].reason}=InOrder", "vs/reviews", "-v=6")
+    try:
+        for each in (waiting, messages):
+            assert each.stdout is not None
+            while "watch=true" not in each.stdout.readline():
+                assert each.poll() is None
+        assert watch.stdout is not None
+        assert watch.stdout.readline().split() == ["False", "1"]
+        kubectl("apply", "-f", "-", stdin=entry("late.example.com"))
+        assert watch.stdout.readline().split() == ["True", "1"]
+        assert all("condition met" in each.communicate(timeout=10)[0] for each in (waiting, messages))
+    finally:
+        for each in (watch, waiting, messages):
+            each.kill()
+            each.communicate()
+
+
+def test_creating_and_replacing_say_what_is_in_the_way(kubectl: Kubectl) -> None:
+    """A server-side rehearsal creates nothing; what exists cannot be created, and what does not cannot be replaced."""
+    assert kubectl("create", "--dry-run=server", "-f", "-", stdin=rule()) == f"{VS}/reviews created (server dry run)\n"
+    assert "not found" in kubectl.run("replace", "-f", "-", stdin=rule()).stderr
+    kubectl("create", "-f", "-", stdin=rule())
+    assert "already exists" in kubectl.run("create", "-f", "-", stdin=rule()).stderr
+
+
+def test_asking_what_one_may(kubectl: Kubectl, mesh: Mesh) -> None:
+    """`kubectl auth` is answered for everybody who is known, by what their role allows."""
+    mesh.tokens.write_text(mesh.tokens.read_text() + "shop-token sue namespace shop\n")
+    sue = ("--token", "shop-token")
+    assert kubectl("auth", "can-i", "create", "vs") == "yes\n"
+    assert kubectl.run("auth", "can-i", "create", "vs", *sue).stdout == "no - sue has the role namespace in shop\n"
+    assert kubectl("auth", "can-i", "patch", "vs", "--namespace=shop", *sue) == "yes\n"
+    assert "this is a mesh" in kubectl.run("auth", "can-i", "create", "pods").stdout
+    assert re.search(r"Username\s+sue\nGroups\s+\[namespace:shop\]", kubectl("auth", "whoami", *sue))
+    rules = kubectl("auth", "can-i", "--list", "--namespace=shop", *sue)
+    assert re.search(r"virtualservices.networking.istio.io.*\[get list watch create", rules)
+    assert "sue" not in mesh.audit.read_text()
+
+
+def test_what_only_a_cluster_has_is_said_to_be_missing(kubectl: Kubectl) -> None:
+    """Pods, events and namespaces: the message says where one is."""
+    assert 'have a resource type "pods"' in kubectl.run("get", "pods").stderr
+    assert "this is a mesh and no cluster" in kubectl.run("events").stderr
+    assert "this is a mesh and no cluster" in kubectl.run("create", "namespace", "x").stderr
+
+
 # -- the client for Python ---------------------------------------------------------------------------------------------
 
 
@@ -314,6 +386,47 @@ def test_the_python_client_lists_patches_and_watches(client: Any, kubectl: Kubec
     assert [event["type"] for event in events] == ["MODIFIED", "DELETED"]
 
 
+def test_the_python_client_goes_on_after_findings_changed(client: Any, kubectl: Kubectl) -> None:
+    """A watch from before tells of them once; one from the version that it told does not; updating by it is good."""
+    from kubernetes import watch
+
+    watcher: Any = watch
+    where = {"group": GROUP, "version": VERSION, "namespace": kubectl.namespace, "plural": PLURAL}
+    client.create_namespaced_custom_object(**where, body=yaml.safe_load(wrong("later.example.com")))
+    kubectl("wait", "--for=condition=Accepted=False", "vs/reviews", "--timeout=10s")
+    since = client.list_namespaced_custom_object(**where)["metadata"]["resourceVersion"]
+    kubectl("apply", "-f", "-", stdin=entry("later.example.com"))
+    kubectl("wait", "--for=condition=Accepted", "vs/reviews", "--timeout=10s")
+
+    def told(version: str) -> list[dict[str, Any]]:
+        listing = client.list_namespaced_custom_object
+        return list(watcher.Watch().stream(listing, **where, resource_version=version, timeout_seconds=1))
+
+    (event,) = told(since)
+    assert (event["type"], event["object"]["status"]["conditions"][0]["status"]) == ("MODIFIED", "True")
+    assert told(event["object"]["metadata"]["resourceVersion"]) == []
+    changed = {**event["object"], "spec": yaml.safe_load(rule("reviews", "other"))["spec"]}
+    assert client.replace_namespaced_custom_object(**where, name="reviews", body=changed)["spec"]["hosts"] == ["other"]
+
+
+def test_the_dynamic_client_knows_the_kinds(mesh: Mesh, kubectl: Kubectl) -> None:
+    """It discovers what is served; create, get, server-side apply, list by label, watch and delete work by it."""
+    import kubernetes
+
+    connect: Any = kubernetes.config.new_client_from_config
+    dynamic: Any = kubernetes.dynamic
+    with connect(str(mesh.kubeconfig)) as api:
+        rules = dynamic.DynamicClient(api).resources.get(api_version=f"{GROUP}/{VERSION}", kind="VirtualService")
+        place = {"namespace": kubectl.namespace}
+        rules.create(body=yaml.safe_load(rule(labels={"team": "a"})), **place)
+        body = yaml.safe_load(rule("reviews", "ratings", labels={"team": "b"}))
+        rules.server_side_apply(body=body, name="reviews", field_manager="test", force_conflicts=True, **place)
+        assert rules.get(name="reviews", **place).spec.hosts == ["ratings"]
+        assert [one.metadata.name for one in rules.get(label_selector="team=b", **place).items] == ["reviews"]
+        rules.delete(name="reviews", **place)
+        assert rules.get(**place).items == []
+
+
 def test_the_python_client_learns_that_a_version_is_too_old(client: Any, mesh: Mesh, kubectl: Kubectl) -> None:
     """410 Gone as a Status, so that an informer lists again."""
     import kubernetes
@@ -324,3 +437,7 @@ def test_the_python_client_learns_that_a_version_is_too_old(client: Any, mesh: M
     with pytest.raises(kubernetes.client.ApiException) as caught:
         client.list_namespaced_custom_object(**where, watch=True, resource_version="1", timeout_seconds=1)
     assert (caught.value.status, json.loads(caught.value.body or "")["reason"]) == (410, "Expired")
+    since = client.list_namespaced_custom_object(**where)["metadata"]["resourceVersion"]
+    client.delete_namespaced_custom_object(**where, name="reviews")
+    again = client.list_namespaced_custom_object(**where, watch=True, resource_version=since, timeout_seconds=1)
+    assert [line for line in (again if isinstance(again, list) else [again]) if "DELETED" in str(line)]

@@ -58,6 +58,7 @@ from istioctl.testing.certificates import made
 
 GROUP = "networking.istio.io"
 SECURITY = "security.istio.io"
+SECURING = ("PeerAuthentication", "AuthorizationPolicy")
 SUFFIX = ".svc.cluster.local"
 SPACES = ("n1", "n2")
 EXTERNAL = ("www.example.com", "api.example.com")
@@ -103,6 +104,9 @@ def service(draw: st.DrawFn) -> Change:
     )
 
 
+localities = st.sampled_from([Locality(), Locality("r1"), Locality("r2", "z")])
+
+
 @st.composite
 def instance(draw: st.DrawFn) -> Change:
     owner, name = draw(st.sampled_from(SERVICES)), draw(st.sampled_from(["i1", "i2"]))
@@ -114,7 +118,7 @@ def instance(draw: st.DrawFn) -> Change:
             ports=tuple((f"p{number}", draw(st.sampled_from([number, number, 7000, 15006]))) for number in ports),
             identity=draw(st.sampled_from([None, *IDENTITIES])),
             labels=draw(labels),
-            locality=draw(st.sampled_from([Locality(), Locality("r1"), Locality("r2", "z")])),
+            locality=draw(localities),
             weight=draw(st.sampled_from([1, 3])),
             health=draw(st.sampled_from([Health.HEALTHY, Health.HEALTHY, Health.UNHEALTHY, Health.UNKNOWN])),
             workload=draw(st.sampled_from([None, *WORKLOADS])),
@@ -134,12 +138,17 @@ def workload(draw: st.DrawFn) -> Change:
         return WorkloadPut(
             Workload(
                 key=WORKLOADS[number], address=f"127.17.0.{number + 1}", labels=draw(labels), capture=Explicit(),
-                role="gateway", ports=doors,
+                locality=draw(localities), role="gateway", ports=doors,
             )
         )  # fmt: skip
-    capture = draw(st.sampled_from(captures))
     return WorkloadPut(
-        Workload(key=WORKLOADS[number], address=f"127.17.0.{number + 1}", labels=draw(labels), capture=capture)
+        Workload(
+            key=WORKLOADS[number],
+            address=f"127.17.0.{number + 1}",
+            labels=draw(labels),
+            locality=draw(localities),
+            capture=draw(st.sampled_from(captures)),
+        )
     )
 
 
@@ -189,7 +198,7 @@ def http_route(draw: st.DrawFn) -> dict[str, object]:
 
 
 def document(kind: str, space: str, name: str, spec: Mapping[str, object], when: float) -> Change:
-    key = ConfigKey(SECURITY if kind == "PeerAuthentication" else GROUP, kind, space, name)
+    key = ConfigKey(SECURITY if kind in SECURING else GROUP, kind, space, name)
     return ConfigPut(Document(key=key, spec=msgspec.json.encode(spec), created=when))
 
 
@@ -208,9 +217,16 @@ def virtual_service(draw: st.DrawFn) -> Change:
     return document("VirtualService", *draw(names), spec, draw(created))
 
 
+PARTS = {"distribute": [{"from": "r1/*", "to": {"r1": 30, "r2/*": 70}}, {"from": "r2", "to": {"r2/z": 100}}]}
+LABELS = {"failoverPriority": ["version", "topology.kubernetes.io/region", "app=1"]}
+
 policies = st.sampled_from(
     [
         {},
+        {"outlierDetection": {}},
+        {"outlierDetection": {}, "loadBalancer": {"localityLbSetting": LABELS}},
+        {"outlierDetection": {}, "loadBalancer": {"localityLbSetting": {"failover": [{"from": "r1", "to": "r2"}]}}},
+        {"loadBalancer": {"localityLbSetting": PARTS}},
         {"loadBalancer": {"simple": "RANDOM"}},
         {"loadBalancer": {"simple": "PASSTHROUGH"}},
         {"loadBalancer": {"consistentHash": {"httpHeaderName": "x-user"}}},
@@ -252,6 +268,23 @@ def peer_authentication(draw: st.DrawFn) -> Change:
 
 
 @st.composite
+def authorization_policy(draw: st.DrawFn) -> Change:
+    """Now and then a mistake: one that denies needs a rule."""
+    clauses = [
+        {},
+        {"to": [{"operation": {"methods": ["GET"]}}]},
+        {"from": [{"source": {"principals": ["cluster.local/*"]}}]},
+    ]
+    spec: dict[str, object] = {
+        "action": draw(st.sampled_from(["ALLOW", "DENY", "AUDIT"])),
+        "rules": draw(st.lists(st.sampled_from(clauses), max_size=2)),
+    }
+    if draw(st.booleans()):
+        spec["selector"] = {"matchLabels": dict(draw(labels))}
+    return document("AuthorizationPolicy", *draw(names), spec, draw(created))
+
+
+@st.composite
 def service_entry(draw: st.DrawFn) -> Change:
     """Hosts of platforms and hosts of nobody else, addresses that fall together with others; now and then a mistake."""
     hosts = [*EXTERNAL, f"a.n1{SUFFIX}", "a.n1", "a", "declared.example.org", "*.example.com"]
@@ -264,7 +297,11 @@ def service_entry(draw: st.DrawFn) -> Change:
         "ports": [{"number": number, "name": f"p{number}", "protocol": draw(protocols)} for number in numbers],
         "resolution": draw(st.sampled_from(["STATIC", "DNS"])),
         "endpoints": [
-            {"address": each, "labels": {"version": draw(st.sampled_from(["1", "2"]))}}
+            {
+                "address": each,
+                "labels": {"version": draw(st.sampled_from(["1", "2"]))},
+                "locality": str(draw(localities)),
+            }
             for each in draw(st.lists(address, max_size=2))
         ],
         "exportTo": draw(st.sampled_from([[], ["."], ["n2"], ["~"]])),
@@ -311,6 +348,9 @@ mesh_config = st.sampled_from(
         {"domainSuffix": "corp.example"},
         {"trustDomain": "corp.example"},
         {"enableAutoMtls": False},
+        {"localityLbSetting": {"enabled": False}},
+        {"localityLbSetting": PARTS},
+        {"localityLbSetting": LABELS},
     ]
 ).map(lambda spec: ConfigPut(Document(key=meshconfig.KEY, version="v1alpha1", spec=msgspec.json.encode(spec))))
 
@@ -339,7 +379,7 @@ Step = Change | Gone | Attach | Settle
 steps = st.one_of(
     service(), service(), instance(), instance(), workload(), virtual_service(), virtual_service(),
     destination_rule(), service_entry(), service_entry(), gateway(), gateway(), secret(),
-    peer_authentication(), peer_authentication(),
+    peer_authentication(), peer_authentication(), authorization_policy(), authorization_policy(),
     mesh_config, st.builds(Gone, st.integers(0, 50)), st.builds(Gone, st.integers(0, 50)),
     st.builds(Attach, st.sampled_from(WORKLOADS)), st.just(Settle()),
 )  # fmt: skip

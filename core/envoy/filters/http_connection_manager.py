@@ -9,7 +9,7 @@ from envoy.extensions.filters.network.http_connection_manager.v3 import http_con
 from core.envoy import ads, routes, telemetry
 from core.envoy.access_log import logs
 from core.envoy.any import NEVER, NO, YES, number, typed
-from core.envoy.filters import dynamic_forward_proxy, fault, grpc_stats, peer_metadata, router
+from core.envoy.filters import dynamic_forward_proxy, fault, grpc_stats, peer_metadata, rbac, router
 from core.envoy.names import SERVER_NAME
 from core.model.mesh import AccessLog
 from core.view.listener import HttpChain, NamedRoutes
@@ -79,7 +79,7 @@ def network_filter(
 
 def _filters(chain: HttpChain) -> tuple[hcm_pb2.HttpFilter, ...]:
     any_host = (dynamic_forward_proxy.FILTER,) if chain.any_host else ()
-    return (grpc_stats.FILTER, fault.FILTER, *any_host, router.FILTER)
+    return (*rbac.http_filters(chain.checks), grpc_stats.FILTER, fault.FILTER, *any_host, router.FILTER)
 
 
 def _route(manager: hcm_pb2.HttpConnectionManager, source: NamedRoutes | RouteConfiguration) -> None:

@@ -185,6 +185,9 @@ def upstreams() -> Iterator[Upstream]:
             yield _upstream(0, endpoints=Discovered(), http=http, security=security)
     for outlier in OUTLIERS:
         yield _upstream(0, endpoints=Discovered(), outlier=outlier)
+        yield _upstream(0, endpoints=Discovered(), outlier=outlier, by_locality=True)
+    for balancer in BALANCERS:
+        yield _upstream(0, endpoints=Discovered(), load_balancer=balancer, by_locality=True)
 
 
 def _upstream(port: int, **fields: object) -> Upstream:

@@ -48,7 +48,7 @@ def _policy(context: Context, spec: DestinationRuleSpec) -> DestinationPolicy:
         host=names.host_or_wildcard(context, spec.host, at.at("host")),
         policy=policy,
         ports=ports,
-        subsets=_subsets(context, spec.subsets, at.at("subsets")),
+        subsets=_subsets(context, spec, at.at("subsets")),
         visible_to=names.visible_to(context, spec.export_to, at.at("exportTo")),
         created=context.document.created,
         origin=at,
@@ -56,24 +56,24 @@ def _policy(context: Context, spec: DestinationRuleSpec) -> DestinationPolicy:
 
 
 def _traffic(
-    context: Context, spec: TrafficPolicySpec | None, at: Origin
+    context: Context, spec: TrafficPolicySpec | None, at: Origin, *, wider: TrafficPolicySpec | None = None
 ) -> tuple[TrafficPolicy, tuple[PortPolicy, ...]]:
-    return (INHERIT_ALL, ()) if spec is None else trafficpolicy.lower(context, spec, at)
+    return (INHERIT_ALL, ()) if spec is None else trafficpolicy.lower(context, spec, at, wider=wider)
 
 
-def _subsets(context: Context, specs: tuple[SubsetSpec, ...], at: Origin) -> tuple[Subset, ...]:
+def _subsets(context: Context, rule: DestinationRuleSpec, at: Origin) -> tuple[Subset, ...]:
     seen: set[str] = set()
-    for i, spec in enumerate(specs):
+    for i, spec in enumerate(rule.subsets):
         if spec.name and spec.name in seen:
             context.error(at.at(i).at("name"), f"the subset {spec.name!r} is defined twice", fix="rename one")
         seen.add(spec.name)
-    return tuple(_subset(context, spec, at.at(i)) for i, spec in enumerate(specs))
+    return tuple(_subset(context, spec, at.at(i), wider=rule.traffic_policy) for i, spec in enumerate(rule.subsets))
 
 
-def _subset(context: Context, spec: SubsetSpec, at: Origin) -> Subset:
+def _subset(context: Context, spec: SubsetSpec, at: Origin, *, wider: TrafficPolicySpec | None) -> Subset:
     if not spec.name:
         context.error(at.at("name"), "a subset needs a name", fix="for example name: v1")
-    policy, ports = _traffic(context, spec.traffic_policy, at.at("trafficPolicy"))
+    policy, ports = _traffic(context, spec.traffic_policy, at.at("trafficPolicy"), wider=wider)
     return Subset(
         name=names.subset(context, spec.name, at.at("name")),
         labels=names.labels(context, spec.labels, at.at("labels")),

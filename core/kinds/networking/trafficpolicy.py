@@ -22,14 +22,16 @@ from core.ir.traffic import (
     PortPolicy,
     TrafficPolicy,
 )
-from core.ir.values import INHERIT
+from core.ir.values import INHERIT, Inherit
 from core.kinds import headers, names, scalars
 from core.kinds.findings import DEPRECATED, Context
 from core.kinds.kind import Spec
-from core.kinds.networking import clienttls
+from core.kinds.networking import clienttls, locality
 from core.kinds.networking.clienttls import ClientTlsSpec
 from core.kinds.networking.http_route import PortSpec
+from core.kinds.networking.locality import LocalitySpec
 from core.model.config import Origin
+from core.model.locality import LocalityPolicy
 
 LARGEST_RING = 8 * 1024 * 1024
 LARGEST_MAGLEV = 5_000_011
@@ -69,9 +71,9 @@ class ConsistentHashSpec(Spec, frozen=True):
 class LoadBalancerSpec(Spec, frozen=True):
     simple: Literal["UNSPECIFIED", "ROUND_ROBIN", "LEAST_REQUEST", "LEAST_CONN", "RANDOM", "PASSTHROUGH"] | None = None
     consistent_hash: ConsistentHashSpec | None = None
+    locality_lb_setting: LocalitySpec | None = None
 
     later: ClassVar[Mapping[str, Severity]] = {
-        "localityLbSetting": Severity.WARNING,
         "zoneAwareLbSetting": Severity.WARNING,
         "warmup": Severity.WARNING,
         "warmupDurationSecs": Severity.WARNING,
@@ -152,8 +154,10 @@ class TrafficPolicySpec(BlocksSpec, frozen=True):
     later: ClassVar[Mapping[str, Severity]] = _LATER
 
 
-def lower(context: Context, spec: TrafficPolicySpec, at: Origin) -> tuple[TrafficPolicy, tuple[PortPolicy, ...]]:
-    """The policy for all ports, and those for single ports."""
+def lower(
+    context: Context, spec: TrafficPolicySpec, at: Origin, *, wider: TrafficPolicySpec | None = None
+) -> tuple[TrafficPolicy, tuple[PortPolicy, ...]]:
+    """The policy for all ports, and those for single ports. `wider` is what a subset's policy inherits from."""
     if spec == TrafficPolicySpec() and not context.findings.touch(at):
         context.error(at, "trafficPolicy needs at least one field", fix="add loadBalancer, or take it out")
     ports: dict[int, PortPolicy] = {}
@@ -162,8 +166,19 @@ def lower(context: Context, spec: TrafficPolicySpec, at: Origin) -> tuple[Traffi
         number = names.port(context, one.port.number if one.port else 0, here.at("port").at("number"))
         if number in ports and number:
             context.error(here.at("port"), f"port {number} is set twice", fix="keep one")
+        _check_failover(context, one, here)
         ports[number] = PortPolicy(number, _blocks(context, one, here))
+    _check_failover(context, spec, at, wider=wider)
     return _blocks(context, spec, at), tuple(ports.values())
+
+
+def _check_failover(context: Context, spec: BlocksSpec, at: Origin, *, wider: BlocksSpec | None = None) -> None:
+    setting = spec.load_balancer.locality_lb_setting if spec.load_balancer else None
+    watched = spec.outlier_detection or (wider and wider.outlier_detection)
+    if setting is not None and setting.fails_over and not watched:
+        message = "failover needs outlierDetection: without it all endpoints count as near"
+        at = at.at("loadBalancer").at("localityLbSetting")
+        context.warn(at, message, fix="add outlierDetection: {}")
 
 
 def _blocks(context: Context, spec: BlocksSpec, at: Origin) -> TrafficPolicy:
@@ -173,6 +188,7 @@ def _blocks(context: Context, spec: BlocksSpec, at: Origin) -> TrafficPolicy:
     balancer, pool, outlier = spec.load_balancer, spec.connection_pool, spec.outlier_detection
     return TrafficPolicy(
         load_balancer=_balancer(context, balancer, at.at("loadBalancer")) if balancer else INHERIT,
+        locality=_locality(context, balancer, at.at("loadBalancer")) if balancer else INHERIT,
         connection_pool=_pool(context, pool, at.at("connectionPool")) if pool else INHERIT,
         outlier=_outlier(context, outlier, at.at("outlierDetection")) if outlier else INHERIT,
         tls=clienttls.lower(context, spec.tls, at.at("tls")) if spec.tls else INHERIT,
@@ -193,6 +209,10 @@ def _balancer(context: Context, spec: LoadBalancerSpec, at: Origin) -> LoadBalan
             return Balance()
         case policy:
             return Balance(policy)
+
+
+def _locality(context: Context, spec: LoadBalancerSpec, at: Origin) -> LocalityPolicy | Inherit:
+    return locality.lower(context, spec.locality_lb_setting, at.at("localityLbSetting"))
 
 
 def _consistent_hash(context: Context, spec: ConsistentHashSpec, at: Origin) -> ConsistentHash:

@@ -5,24 +5,19 @@ Source of the rules: Istio `PeerAuthentication`, and what Istio's own validation
 
 from typing import Literal
 
-import msgspec
-
 from core.ir.lowered import Lowered
 from core.ir.security import MutualTls, PeerRule
 from core.ir.values import INHERIT, Inherit
-from core.kinds import names
 from core.kinds.findings import Context
 from core.kinds.kind import Kind, Spec
 from core.kinds.schema import read
+from core.kinds.security import selector
+from core.kinds.security.selector import SelectorSpec
 from core.model.config import Document, Origin
-from core.model.labels import NO_LABELS, Labels
+from core.model.labels import Labels
 from core.model.mesh import Mesh
 
 Mode = Literal["UNSET", "DISABLE", "PERMISSIVE", "STRICT"]
-
-
-class SelectorSpec(Spec, frozen=True):
-    match_labels: dict[str, str] = msgspec.field(default_factory=dict)
 
 
 class MutualTlsSpec(Spec, frozen=True):
@@ -45,7 +40,7 @@ def lower(document: Document, mesh: Mesh) -> Lowered:
 
 def _rule(context: Context, spec: PeerAuthenticationSpec) -> PeerRule:
     at = context.root
-    labels = _labels(context, spec.selector, at.at("selector").at("matchLabels"))
+    labels = selector.labels(context, spec.selector, at.at("selector").at("matchLabels"))
     if spec.port_level_mtls is not None:
         _check_ports(context, spec.port_level_mtls, labels, at.at("portLevelMtls"))
     entries = (spec.port_level_mtls or {}).items()
@@ -57,16 +52,6 @@ def _rule(context: Context, spec: PeerAuthenticationSpec) -> PeerRule:
         created=context.document.created,
         origin=at,
     )
-
-
-def _labels(context: Context, spec: SelectorSpec | None, at: Origin) -> Labels:
-    """A selector without labels selects everybody, as if it were not there."""
-    found = spec.match_labels if spec else {}
-    for name, value in found.items():
-        if "*" in name or "*" in value:
-            context.error(at.at(name), "labels are compared as they are; there are no wildcards", fix="write the value")
-            return NO_LABELS
-    return names.labels(context, found, at)
 
 
 def _check_ports(context: Context, ports: dict[str, MutualTlsSpec], labels: Labels, at: Origin) -> None:

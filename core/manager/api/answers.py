@@ -13,6 +13,9 @@ from core.diagnostics import Diagnostic
 from core.errors import Conflict, Denied, Expired, MeshError, NotFound, Unavailable
 from core.manager.api.failures import Failure
 
+_CORE: Final = "/api/v1/"
+_NO_CLUSTER: Final = "this is a mesh and no cluster: it has rules only, which kubectl api-resources lists"
+
 Handler = Callable[[Request, Exception], Awaitable[Response]]
 
 _CODES: Final[tuple[tuple[type[MeshError], HTTPStatus], ...]] = (
@@ -44,15 +47,22 @@ async def failed(request: Request, error: Exception) -> Response:
     return answer(failure.status, code=failure.status.code)
 
 
+def failure_of(error: MeshError) -> Failure:
+    """What a client is told of an error."""
+    return Failure(next(code for kind, code in _CODES if isinstance(error, kind)), str(error))
+
+
 def _failure(request: Request, error: Exception) -> Failure:
     if isinstance(error, Failure):
         return error
+    if isinstance(error, HTTPException) and request.url.path.startswith(_CORE):
+        return Failure(error.status_code, _NO_CLUSTER)
     if isinstance(error, HTTPException):
         return Failure(error.status_code, f"{error.detail}: {request.method} {request.url.path}")
     if isinstance(error, RecursionError):
         return Failure(400, "the object is nested too deeply")
     if isinstance(error, MeshError):
-        return Failure(next(code for kind, code in _CODES if isinstance(error, kind)), str(error))
+        return failure_of(error)
     return Failure(500, "the Manager failed; its log says why")
 
 

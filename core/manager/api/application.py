@@ -14,10 +14,11 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from core.diagnostics import Diagnostic
-from core.errors import Conflict
+from core.errors import Conflict, NotFound
+from core.manager.api import reviews
 from core.manager.api.answers import HANDLERS, answer
 from core.manager.api.failures import Failure, Status
+from core.manager.api.narrowing import narrowed
 from core.manager.api.patches import decode_operations, merged, patched
 from core.manager.api.questions import (
     APPLY,
@@ -36,19 +37,22 @@ from core.manager.api.questions import (
 )
 from core.manager.api.reading import Reader
 from core.manager.api.release import installed
+from core.manager.api.selectors import Selector
 from core.manager.api.self_description import ROUTES
 from core.manager.api.target import Target, target_of
 from core.manager.api.together import Together
 from core.manager.api.writing import ATTEMPTS, Intent, Patch, Writer, Written
-from core.manager.status import Held, Progress, ProxyStatus
-from core.model.config import ConfigKey, Document
+from core.manager.peers import OWN
+from core.manager.status import Held, MeshStatus, Progress, ProxyStatus
+from core.model.config import Document
 from core.model.mesh import Mesh
 from core.ports import VersionedStore
 
-Findings = Callable[[ConfigKey], tuple[Diagnostic, ...]]
 Proxies = Callable[[], tuple[ProxyStatus, ...]]
 HeldDocuments = Callable[[], tuple[Held, ...]]
 OwnProgress = Callable[[], Progress]
+Everywhere = Callable[[MeshStatus], Awaitable[MeshStatus]]
+"""Adds what other Managers know to what this one knows."""
 
 _KIND: Final = "/apis/{group}/{version}"
 _COLLECTION: Final = _KIND + "/namespaces/{namespace}/{plural}"
@@ -56,12 +60,16 @@ _OBJECT: Final = _COLLECTION + "/{name}"
 _SUBRESOURCE: Final = _OBJECT + "/{subresource}"
 
 
+async def _as_it_is(own: MeshStatus) -> MeshStatus:
+    return own
+
+
 class ConfigApi:
     """Verbs on objects.
 
     `mesh` gives the mesh settings of the moment, `proxies` who is connected, `findings` what is known to be wrong with
     a stored document, `held` which documents are out of force because a proxy refused them, `progress` how far
-    documents have come in the Manager.
+    documents have come in the Manager; `everywhere` asks the others.
     """
 
     def __init__(
@@ -70,16 +78,17 @@ class ConfigApi:
         *,
         mesh: Callable[[], Mesh],
         proxies: Proxies,
-        findings: Findings,
         held: HeldDocuments = tuple,
         progress: OwnProgress = Progress,
+        everywhere: Everywhere = _as_it_is,
     ) -> None:
         self._store = store
         self._proxies = proxies
         self._held = held
         self._progress = progress
+        self._everywhere = everywhere
         self._closing = asyncio.Event()
-        self._reader = Reader(store, findings, closing=self._closing)
+        self._reader = Reader(store, closing=self._closing)
         self._writer = Writer(store, mesh=mesh, now=time.time)
         self._together = Together(store, self._writer)
 
@@ -92,6 +101,7 @@ class ConfigApi:
         routes = [
             *more,
             *ROUTES,
+            *reviews.ROUTES,
             self._together.route,
             *(Route(path, self._healthz) for path in ("/healthz", "/livez", "/readyz")),
             Route("/version", self._version),
@@ -117,12 +127,18 @@ class ConfigApi:
         return answer({"major": major, "minor": minor, "gitVersion": f"v{installed()}"})
 
     async def _status(self, request: Request) -> Response:
-        proxies = [to_builtins(proxy) | {"synced": proxy.synced} for proxy in self._proxies()]
-        return answer({"proxies": proxies, "held": self._held(), "progress": self._progress()})
+        """Of all Managers that share this one's proxies; with `own` in the query, of this one alone.
+
+        All documents, unless the query names some (`narrowing`).
+        """
+        own = MeshStatus(proxies=self._proxies(), held=self._held(), progress=self._progress())
+        status = narrowed(own if OWN in request.query_params else await self._everywhere(own), request.query_params)
+        proxies = [to_builtins(proxy) | {"synced": proxy.synced} for proxy in status.proxies]
+        return answer({**to_builtins(status), "proxies": proxies})
 
     async def _get(self, request: Request) -> Response:
         target = target_of(request)
-        return self._reader.one(request, await self._stored(target), target)
+        return await self._reader.one(request, await self._stored(target), target)
 
     # -- writes --------------------------------------------------------------------------------------------------------
 
@@ -130,25 +146,25 @@ class ConfigApi:
         intent = _intent(request)
         written = await self._writer.create(await body_of(request), intent)
         _about(request, structs.replace(intent.target, name=written.document.key.name))
-        return self._written(request, written, intent)
+        return await self._written(request, written, intent)
 
     async def _replace(self, request: Request) -> Response:
         intent = _intent(request)
         body = await body_of(request)
         written = await self._writer.replace(body, await self._stored(intent.target), intent)
-        return self._written(request, written, intent)
+        return await self._written(request, written, intent)
 
     async def _patch(self, request: Request) -> Response:
         intent = _intent(request)
         body = await patch_of(request)
         if media_type(request) == APPLY:
-            return self._written(request, await self._applied(request, body, intent), intent)
+            return await self._written(request, await self._applied(request, body, intent), intent)
         patch = _patch(body, media_type(request))
 
         async def work() -> Written:
             return await self._writer.patch(await self._stored(intent.target), patch, intent)
 
-        return self._written(request, await self._insisting(intent, work), intent)
+        return await self._written(request, await self._insisting(intent, work), intent)
 
     async def _applied(self, request: Request, body: bytes, intent: Intent) -> Written:
         if not request.query_params.get("fieldManager"):
@@ -181,9 +197,9 @@ class ConfigApi:
         _about(request, target)
         options = await delete_options(request)
         before = await self._stored(target)
-        _check(options, before, target)
+        named = await self._writer.upon(options.preconditions.resource_version, before)
+        _check(options, before, target, revision=named)
         if not (options.dry_run or is_dry_run(request)):
-            named = options.preconditions.resource_version
             await self._writer.remove((structs.replace(before, revision=named),), author=author_of(request))
         return answer(Status(status="Success", details=structs.replace(target.details, uid=before.uid), code=200))
 
@@ -191,10 +207,22 @@ class ConfigApi:
         target = target_of(request)
         _about(request, target)
         options = await delete_options(request)
-        found = await self._reader.selected(target, selector_of(request))
-        if not (options.dry_run or is_dry_run(request)) and found:
-            await self._writer.remove(found, author=author_of(request))
+        selector = selector_of(request)
+        if not (options.dry_run or is_dry_run(request)):
+            await self._clear(target, selector, author=author_of(request))
         return answer(Status(status="Success", details=target.details, code=200))
+
+    async def _clear(self, target: Target, selector: Selector, *, author: str) -> None:
+        """All at once; looked up again when somebody else wrote one of them in between. Raises `Conflict`."""
+        for attempt in range(1, ATTEMPTS + 1):
+            found = await self._reader.selected(target, selector)
+            try:
+                if found:
+                    await self._writer.remove(found, author=author)
+                return
+            except (Conflict, NotFound):
+                if attempt == ATTEMPTS:
+                    raise
 
     async def _stored(self, target: Target) -> Document:
         """Raises `Failure` 404."""
@@ -202,10 +230,10 @@ class ConfigApi:
             return document
         raise Failure(404, f"{target} not found", details=target.details)
 
-    def _written(self, request: Request, written: Written, intent: Intent) -> Response:
+    async def _written(self, request: Request, written: Written, intent: Intent) -> Response:
         code = 201 if written.is_new else 200
         warnings = written.admitted.warnings
-        return self._reader.one(request, written.document, intent.target, code=code, warnings=warnings)
+        return await self._reader.one(request, written.document, intent.target, code=code, warnings=warnings)
 
 
 def _intent(request: Request) -> Intent:
@@ -238,9 +266,9 @@ def _patch(body: bytes, media: str) -> Patch:
     return lambda thing: merged(thing, patch)
 
 
-def _check(options: DeleteOptions, before: Document, target: Target) -> None:
+def _check(options: DeleteOptions, before: Document, target: Target, *, revision: str) -> None:
     """Raises `Conflict` when the object is not the one that was to be deleted."""
-    revision, uid = options.preconditions.resource_version, options.preconditions.uid
+    uid = options.preconditions.uid
     if revision not in ("", before.revision):
         raise Conflict(f"{target} has been modified: it is at version {before.revision}, not {revision}")
     if uid not in ("", before.uid):

@@ -1,5 +1,7 @@
 """Who changed what through the config API: one JSON line for every write that was tried, in a file of the Manager's."""
 
+import contextlib
+import fcntl
 import os
 from datetime import UTC, datetime
 from pathlib import Path
@@ -37,8 +39,14 @@ class AuditLog:
         descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         try:
             os.write(descriptor, msgspec.json.encode(line) + b"\n")
-            full = os.fstat(descriptor).st_size > LARGEST
+            if os.fstat(descriptor).st_size > LARGEST:
+                self._put_aside(descriptor)
         finally:
             os.close(descriptor)
-        if full:
-            self._path.replace(self._path.with_suffix(".jsonl.1"))
+
+    def _put_aside(self, descriptor: int) -> None:
+        """Several Managers share the file: one of them does it, and what is put aside is the full one."""
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(descriptor), self._path.stat()):
+                self._path.replace(self._path.with_suffix(".jsonl.1"))

@@ -1,6 +1,6 @@
 """What became of one object over time, on the wire, and each change in one line. No server, no store."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final, Literal
 
 import msgspec
@@ -16,7 +16,7 @@ _LONGEST: Final = 40
 class Revision(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """One change. `revision` is the object's resource version since then, `time` in epoch seconds, `author` "" unknown.
 
-    `object` is what it was changed to, None when it was deleted.
+    `object` is what it was changed to, None when it was deleted; `findings` what was last known to be wrong with it.
     """
 
     revision: str
@@ -25,27 +25,32 @@ class Revision(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     change: Literal["created", "changed", "deleted"]
     summary: str
     object: Resource | None = None
+    findings: tuple[ValidationMessage, ...] = ()
 
 
 class History(msgspec.Struct, frozen=True, kw_only=True):
-    """Oldest first, as far back as is remembered. `before`: what there was before the first of them."""
+    """Oldest first, as far back as is remembered. `before`: what was before the first; `findings`: those of now."""
 
     revisions: tuple[Revision, ...]
     before: Resource | None = None
     findings: tuple[ValidationMessage, ...] = ()
 
 
-def history(changes: tuple[Revised, ...], findings: tuple[Diagnostic, ...], *, version: str) -> History:
+Judged = Mapping[str, tuple[Diagnostic, ...]]
+"""By revision: what was last found while it was the newest."""
+
+
+def history(changes: tuple[Revised, ...], judged: Judged, findings: tuple[Diagnostic, ...], *, version: str) -> History:
     """`findings` are those of now; objects are shown in the served `version`."""
     before = changes[0].before if changes else None
     return History(
-        revisions=tuple(_revision(each, version) for each in changes),
+        revisions=tuple(_revision(each, judged.get(each.revision, ()), version) for each in changes),
         before=resource_of(before, version=version) if before else None,
         findings=tuple(map(message_of, findings)),
     )
 
 
-def _revision(revised: Revised, version: str) -> Revision:
+def _revision(revised: Revised, findings: tuple[Diagnostic, ...], version: str) -> Revision:
     document = revised.document
     return Revision(
         revision=revised.revision,
@@ -54,6 +59,7 @@ def _revision(revised: Revised, version: str) -> Revision:
         change="deleted" if document is None else "changed" if revised.before else "created",
         summary=summary(revised.before, document),
         object=resource_of(document, version=version) if document else None,
+        findings=tuple(map(message_of, findings)),
     )
 
 

@@ -6,7 +6,7 @@ from typing import Final
 import msgspec
 
 from core.diagnostics import Diagnostic, Severity
-from core.model.config import ConfigKey, Document
+from core.model.config import ConfigKey, Document, canonical
 from core.model.labels import Labels
 
 _EMPTY: Final = msgspec.Raw(b"{}")
@@ -87,11 +87,6 @@ class ResourceList(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     kind: str
     metadata: Metadata = Metadata()
     items: tuple[Resource, ...]
-
-
-def canonical(spec: bytes) -> bytes:
-    """The one spelling of a JSON value: sorted keys, no spaces. Raises `msgspec.DecodeError`."""
-    return msgspec.json.encode(msgspec.json.decode(spec), order="deterministic")
 
 
 def document_of(submitted: Submitted) -> Document:

@@ -91,9 +91,9 @@ def author_of(request: Request) -> str:
     return caller.name if caller else ""
 
 
-async def body_of(request: Request, *, largest: int = LARGEST_BODY) -> bytes:
-    """Raises `Failure`: 415 for what is said not to be JSON, 413 beyond `largest` bytes, 408 when it does not come."""
-    if media_type(request) not in ("application/json", ""):
+async def body_of(request: Request, *, largest: int = LARGEST_BODY, or_else: str = "") -> bytes:
+    """Raises `Failure`: 415 for what is neither JSON nor `or_else`, 413 beyond `largest` bytes, 408 when none comes."""
+    if media_type(request) not in ("application/json", "", or_else):
         raise Failure(415, f"the body is {media_type(request)}: send application/json")
     return await _read(request, largest=largest)
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import cast
 
 from starlette.requests import Request
@@ -18,23 +18,22 @@ from core.manager.api.pages import Page, Pages
 from core.manager.api.questions import asks, number, selector_of
 from core.manager.api.selectors import Selector
 from core.manager.api.target import Target, target_of
-from core.manager.api.watching import Wanted, Watch
+from core.manager.api.watching import Show, Wanted, Watch
 from core.model.config import ConfigKey, Document, Snapshot
 from core.ports import VersionedStore
 
-Findings = Callable[[ConfigKey], tuple[Diagnostic, ...]]
+Findings = dict[ConfigKey, tuple[Diagnostic, ...]]
 
 
 class Reader:
-    """`findings`: what is known to be wrong with a stored document. `closing` ends every watch."""
+    """The findings in a status are those that the store was told. `closing` ends every watch."""
 
-    def __init__(self, store: VersionedStore, findings: Findings, *, closing: asyncio.Event) -> None:
+    def __init__(self, store: VersionedStore, *, closing: asyncio.Event) -> None:
         self._store = store
-        self._findings = findings
         self._closing = closing
         self._pages = Pages()
 
-    def one(
+    async def one(
         self,
         request: Request,
         document: Document,
@@ -43,7 +42,8 @@ class Reader:
         code: int = 200,
         warnings: Iterable[Diagnostic] = (),
     ) -> Response:
-        return answer(self._shower(request, target)(document), code=code, warnings=warnings)
+        shown = _shower(request, target)(document, await self._store.status(document.key))
+        return answer(shown, code=code, warnings=warnings)
 
     async def history(self, request: Request) -> Response:
         """What became of one object. Raises `Failure` 404 when nothing is remembered of it."""
@@ -51,7 +51,8 @@ class Reader:
         changes = await self._store.history(target.key)
         if not changes and await self._store.get(target.key) is None:
             raise Failure(404, f"{target} not found, and not remembered", details=target.details)
-        return answer(history(changes, self._findings(target.key), version=target.version))
+        judged, findings = await self._store.judged(target.key), await self._store.status(target.key)
+        return answer(history(changes, judged, findings, version=target.version))
 
     async def selected(self, target: Target, selector: Selector) -> tuple[Document, ...]:
         return (await self._snapshot(target, selector)).documents
@@ -65,18 +66,21 @@ class Reader:
         metadata: dict[str, object] = {"resourceVersion": snapshot.revision or "0"}
         if page.token:
             metadata |= {"continue": page.token, "remainingItemCount": page.left}
-        return answer(self._list(request, target, page.documents, metadata))
-
-    def _list(
-        self, request: Request, target: Target, found: tuple[Document, ...], metadata: dict[str, object]
-    ) -> object:
+        findings = await self._findings(target)
         if tables.wanted(request.headers.get("accept", "")):
             include = _include(request)
-            rows = [tables.row(document, self._thing(document, target), include) for document in found]
-            return tables.table(target.kind.kind, rows, metadata=metadata)
-        items = [self._thing(document, target) for document in found]
+            rows = [_row(document, findings.get(document.key, ()), target, include) for document in page.documents]
+            return answer(tables.table(target.kind.kind, rows, metadata=metadata))
+        version = target.version
+        items = [thing_of(one, findings.get(one.key, ()), version=version) for one in page.documents]
         kind = f"{target.kind.kind}List"
-        return {"apiVersion": target.api_version, "kind": kind, "metadata": metadata, "items": items}
+        return answer({"apiVersion": target.api_version, "kind": kind, "metadata": metadata, "items": items})
+
+    async def _findings(self, target: Target) -> Findings:
+        """Asked for after the documents, so that what is reported in between comes once more, and is not lost."""
+        kind = target.kind
+        found = await self._store.reported(group=kind.group, kind=kind.kind, namespace=target.namespace)
+        return {each.key: each.findings for each in found}
 
     async def _page(self, request: Request, target: Target, selector: Selector) -> tuple[Snapshot, Page]:
         limit, token = number(request, "limit", 0), request.query_params.get("continue", "")
@@ -107,7 +111,7 @@ class Reader:
             # Not all at once: whoever comes back costs a list, perhaps.
             lasts=number(request, "timeoutSeconds", int(random.uniform(1800, 3600))),
         )
-        watch = Watch(self._store, wanted, self._shower(request, target), closing=self._closing)
+        watch = Watch(self._store, wanted, _shower(request, target), closing=self._closing)
         try:
             await watch.begin()
         except BaseException:
@@ -115,19 +119,21 @@ class Reader:
             raise
         return StreamingResponse(watch.lines(), media_type="application/json")
 
-    def _shower(self, request: Request, target: Target) -> Callable[[Document], object]:
-        if not tables.wanted(request.headers.get("accept", "")):
-            return lambda document: self._thing(document, target)
-        include = _include(request)
 
-        def show(document: Document) -> object:
-            row = tables.row(document, self._thing(document, target), include)
-            return tables.table(target.kind.kind, [row], metadata={"resourceVersion": document.revision})
+def _shower(request: Request, target: Target) -> Show:
+    if not tables.wanted(request.headers.get("accept", "")):
+        return lambda document, findings: thing_of(document, findings, version=target.version)
+    include = _include(request)
 
-        return show
+    def show(document: Document, findings: tuple[Diagnostic, ...]) -> object:
+        row = _row(document, findings, target, include)
+        return tables.table(target.kind.kind, [row], metadata={"resourceVersion": document.revision})
 
-    def _thing(self, document: Document, target: Target) -> dict[str, object]:
-        return thing_of(document, self._findings(document.key), version=target.version)
+    return show
+
+
+def _row(document: Document, findings: tuple[Diagnostic, ...], target: Target, include: tables.Include) -> tables.Row:
+    return tables.row(document, thing_of(document, findings, version=target.version), include)
 
 
 def _include(request: Request) -> tables.Include:

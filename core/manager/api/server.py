@@ -14,12 +14,16 @@ from starlette.types import ASGIApp
 
 from core.errors import Misconfigured
 from core.manager.api.patience import Opened, PatientProtocol
+from core.manager.entrance import Entrance, Strangers
 
 PATIENCE = 2
 """Seconds that requests under way may still take once the server is told to stop."""
 
 MOST_CONNECTIONS = 500
 """By HTTPS, watches included; more are told that the service is unavailable."""
+
+MOST_STRANGERS = 100
+"""Of these, by who has not shown a good token yet; when there are more, the eldest are cut off."""
 
 
 class _Server(uvicorn.Server):
@@ -37,6 +41,11 @@ class _Server(uvicorn.Server):
         await super().startup(sockets)
         self.ready.set()
 
+    def protocol(self) -> asyncio.Protocol:
+        """Of a connection that somebody else has accepted for this server, which is ready."""
+        make = self.config.http_protocol_class
+        return make(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)  # type: ignore[call-arg]
+
 
 @asynccontextmanager
 async def serve(app: ASGIApp, socket_path: Path) -> AsyncIterator[None]:
@@ -46,7 +55,7 @@ async def serve(app: ASGIApp, socket_path: Path) -> AsyncIterator[None]:
     """
     listener = _listen(socket_path)
     try:
-        async with _served(_config(app), listener):
+        async with _served(_Server(_config(app)), listener):
             yield
     finally:
         _remove(listener, socket_path)
@@ -55,14 +64,14 @@ async def serve(app: ASGIApp, socket_path: Path) -> AsyncIterator[None]:
 @asynccontextmanager
 async def serve_https(app: ASGIApp, listener: socket.socket, context: ssl.SSLContext) -> AsyncIterator[None]:
     """The same by HTTPS on a bound socket, which is closed afterwards. Clients that dawdle are cut off."""
-    config = _config(app)
-    opened = Opened()
+    config, strangers = _config(app), Strangers(MOST_STRANGERS)
+    opened = Opened(strangers)
     config.http = cast(type[PatientProtocol], opened.protocol)
     config.limit_concurrency = MOST_CONNECTIONS
-    config.ssl_context_factory = lambda _config, _default: context
+    server = _Server(config)
     goodbyes: list[asyncio.Task[None]] = []
     try:
-        async with _served(config, listener):
+        async with _served(server), Entrance(context, server.protocol, strangers).open(listener):
             try:
                 yield
             finally:
@@ -76,10 +85,19 @@ async def serve_https(app: ASGIApp, listener: socket.socket, context: ssl.SSLCon
 
 def bound(host: str, port: int) -> socket.socket:
     """A socket that nobody can connect to yet. Raises `Misconfigured`."""
+    return _bound(host, port, socket.SO_REUSEADDR)
+
+
+def shared(host: str, port: int) -> socket.socket:
+    """The same at a port that other processes of this user may share by this function. Raises `Misconfigured`."""
+    return _bound(host, port, socket.SO_REUSEPORT)
+
+
+def _bound(host: str, port: int, option: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.setsockopt(socket.SOL_SOCKET, option, 1)
         listener.bind((host, port))
     except OSError as error:
         listener.close()
@@ -92,9 +110,8 @@ def bound(host: str, port: int) -> socket.socket:
 
 
 @asynccontextmanager
-async def _served(config: uvicorn.Config, listener: socket.socket) -> AsyncIterator[None]:
-    server = _Server(config)
-    task = asyncio.create_task(server.serve([listener]), name="config-api")
+async def _served(server: _Server, *listeners: socket.socket) -> AsyncIterator[None]:
+    task = asyncio.create_task(server.serve(list(listeners)), name="config-api")
     try:
         await _ready(server, task)
         yield

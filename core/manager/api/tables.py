@@ -19,6 +19,7 @@ _COLUMNS: Final[Mapping[str, tuple[tuple[str, str], ...]]] = {
     "DestinationRule": (("Host", "host"),),
     "ServiceEntry": (("Hosts", "hosts"), ("Location", "location"), ("Resolution", "resolution")),
     "PeerAuthentication": (("Mode", "mtls.mode"),),
+    "AuthorizationPolicy": (("Action", "action"),),
 }
 """By kind: titles, and where in the spec the cells are. Every kind has a name before these and an age after them."""
 

@@ -4,6 +4,8 @@ from typing import Final, Literal
 
 import msgspec
 
+from core.manager.api.failures import Status
+
 PATH: Final = "/v1/transactions"
 
 LARGEST: Final = 32 * 1024 * 1024
@@ -14,9 +16,10 @@ class Order(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """One write. `object` names itself; to be removed it needs no spec.
 
     Its resource version is the stored one; without one, put means that there is none yet, and remove means at any.
+    `set` is a put upon whatever is stored or not, if the object names no version.
     """
 
-    verb: Literal["put", "remove"] = "put"
+    verb: Literal["put", "set", "remove"] = "put"
     object: msgspec.Raw
 
 
@@ -25,10 +28,15 @@ class Transaction(msgspec.Struct, frozen=True):
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """What became of one order. `resource_version` is the stored one, "" for what was removed."""
+    """What became of one order. `resource_version` is the stored one, "" for what was removed.
 
-    outcome: Literal["created", "configured", "unchanged", "deleted"]
+    Of a rehearsal, what would become of it: the version is the one stored now, "" for none. Only there can an order be
+    `refused`, and `failure` is the answer it would bring about.
+    """
+
+    outcome: Literal["created", "configured", "unchanged", "deleted", "refused"]
     resource_version: str = ""
+    failure: Status | None = None
 
 
 class Outcomes(msgspec.Struct, frozen=True):

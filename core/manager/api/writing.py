@@ -71,19 +71,32 @@ class Writer:
     async def replace(self, body: bytes, before: Document, intent: Intent) -> Written:
         """The resource version is the client's. Raises `Failure`, `Conflict`."""
         admitted = self._changed(body, before, intent)
-        return Written(await self._commit(admitted.document, before, intent), admitted)
+        revision = await self.upon(admitted.document.revision, before)
+        document = structs.replace(admitted.document, revision=revision)
+        return Written(await self._commit(document, before, intent), admitted)
 
-    async def put(self, body: bytes, intent: Intent, *, revision: str) -> Put:
-        """What a create (`revision` "") or a replace of that revision would write. Raises `Failure`, `Conflict`."""
-        before = await self._store.get(intent.target.key)
+    async def upon(self, revision: str, before: Document) -> str:
+        """What `revision` means for `before`: a watch shows the object, as it is, at the version of a report, too."""
+        if revision == before.revision or not revision.isdecimal():
+            return revision
+        key = before.key
+        reports = await self._store.reported(group=key.group, kind=key.kind, namespace=key.namespace, name=key.name)
+        is_shown = any(int(before.revision) < int(revision) <= int(reported.revision) for reported in reports)
+        return before.revision if is_shown else revision
+
+    def put(self, body: bytes, intent: Intent, *, before: Document | None, revision: str) -> Put:
+        """What a create (`revision` "") or a replace of that revision would write, where `before` is stored.
+
+        Raises `Failure`, `Conflict`.
+        """
         if before is None:
             admitted = self._new(body, intent)
             return Put(structs.replace(admitted.document, revision=revision))
         if not revision:
             raise exists(intent.target, before)
-        document = self._changed(body, before, intent).document
-        _check_uid(document, before, intent.target)
-        return Put(document)
+        admitted = admit(body, intent.target, mesh=self._mesh(), validation=intent.validation)
+        _check_uid(admitted.document, before, intent.target)
+        return Put(self._merged(structs.replace(admitted.document, revision=revision), body, before, intent))
 
     async def patch(self, before: Document, patch: Patch, intent: Intent) -> Written:
         """Raises `Failure`; `Conflict` when the patch names a version, or others write all the time."""
@@ -107,7 +120,7 @@ class Writer:
         if before is None:
             return await self._apply_new(wanted, intent, manager)
         live, entries = decoded(before, intent.target), _entries(before)
-        _check_version(wanted, before, intent.target)
+        await self._check_version(wanted, before, intent.target)
         if force != "true" and (causes := ownership.conflicts(live, entries, wanted, manager=manager)):
             raise ownership.conflicted(causes, intent.target.details)
         result = ownership.applied(live, entries, wanted, manager=manager, now=self._time())
@@ -168,6 +181,13 @@ class Writer:
         new = ownership.leaves(decoded(document, intent.target))
         return _with_entries(document, ownership.updated(entries, old, new, manager=manager, now=self._time()))
 
+    async def _check_version(self, wanted: Mapping[str, object], before: Document, target: Target) -> None:
+        """An applied object may name the version it was made for. Raises `Conflict`."""
+        metadata = wanted.get("metadata")
+        given = metadata.get("resourceVersion") if isinstance(metadata, dict) else None
+        if given and await self.upon(str(given), before) != before.revision:
+            raise Conflict(f"{target} has been modified: it is at version {before.revision}, not {given}")
+
     def _time(self) -> str:
         return datetime.fromtimestamp(int(self._now()), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
@@ -211,11 +231,3 @@ def _with_entries(document: Document, entries: tuple[Entry, ...]) -> Document:
 def _rehearsed(document: Document, before: Document | None, now: float) -> Document:
     result = written(document, before, revision="", now=now)
     return result if before else structs.replace(result, uid=uid_of(document.key, revision="", created=now))
-
-
-def _check_version(wanted: Mapping[str, object], before: Document, target: Target) -> None:
-    """An applied object may name the version it was made for. Raises `Conflict`."""
-    metadata = wanted.get("metadata")
-    given = metadata.get("resourceVersion") if isinstance(metadata, dict) else None
-    if given and given != before.revision:
-        raise Conflict(f"{target} has been modified: it is at version {before.revision}, not {given}")

@@ -35,6 +35,7 @@ def listen(settings: Settings) -> Listen:
         csr=settings.csr_listen,
         scratch=identity_directory(settings.state),
         age=min(0.8 * settings.stream_age, 0.4 * settings.certificate_lifetime),
+        shared=settings.managers > 1,
     )
 
 

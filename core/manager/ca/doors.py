@@ -33,13 +33,17 @@ class Ports(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Listen(msgspec.Struct, frozen=True, kw_only=True):
-    """`host:port` each, "" for off. `scratch` is a directory of ours, `age` that of a connection, in seconds."""
+    """`host:port` each, "" for off. `scratch` is a directory of ours, `age` that of a connection, in seconds.
+
+    `shared`: with other Managers of this user, who listen there, too.
+    """
 
     https: str = ""
     xds: str = ""
     csr: str = ""
     scratch: Path
     age: float
+    shared: bool = False
 
 
 class Doors:
@@ -71,8 +75,8 @@ class Doors:
         if not self._listen.https:
             return None
         context = server_context(self._own, directory(self._listen.scratch))
-        host, port = address(self._listen.https)
-        self._https = await Listening.on_port(host, port, for_strangers(self._issuer), context=context)
+        place, handler = address(self._listen.https), for_strangers(self._issuer)
+        self._https = await Listening.on_port(place, handler, context=context, shared=self._listen.shared)
         return self._https.port
 
     async def _open_grpc(self, open_proxy: OpenProxy) -> dict[str, int]:
@@ -80,7 +84,8 @@ class Doors:
             return {}
         admit = doorman(self._issuer, partial(_opener, self._members, open_proxy), time.time)
         conversations = self._streams.elsewhere("tls", admit)
-        self._grpc = server = SecureServer(self._own, self._issuer, conversations, age=self._listen.age)
+        server = SecureServer(self._own, self._issuer, conversations, age=self._listen.age, shared=self._listen.shared)
+        self._grpc = server
         wanted = {"xds": (self._listen.xds, server.demanding), "csr": (self._listen.csr, server.open)}
         ports = {
             name: server.listen(*address(text), credentials=credentials())

@@ -14,8 +14,8 @@ from cryptography.x509.oid import NameOID
 
 from core.errors import Misconfigured
 
-BACKDATED: Final = timedelta(minutes=1)
-"""Certificates are valid from a little before they are made: clocks of a mesh differ."""
+BACKDATED: Final = timedelta(minutes=2)
+"""Certificates are valid from a little before they are made, as Istio's are: clocks of a mesh differ."""
 
 YEARS: Final = 10
 

@@ -33,16 +33,21 @@ _log = logging.getLogger(__name__)
 
 
 class SecureServer:
-    """`age`: seconds after which a connection is to be replaced, so that it shows a newer certificate."""
+    """`age`: seconds after which a connection is to be replaced, so that it shows a newer certificate.
 
-    def __init__(self, own: OwnCertificate, issuer: Issuer, conversations: Conversations, *, age: float) -> None:
+    `shared`: other Managers of this user listen at the same ports.
+    """
+
+    def __init__(
+        self, own: OwnCertificate, issuer: Issuer, conversations: Conversations, *, age: float, shared: bool = False
+    ) -> None:
         self._own = own
         options = (
             *OPTIONS,
             # grpc spreads this by 10 % by itself.
             ("grpc.max_connection_age_ms", max(1, int(age * 1000))),
-            # Two Managers on one port would share its connections by chance.
-            ("grpc.so_reuseport", 0),
+            # Two meshes on one port would share its connections by chance; Managers of one mesh may.
+            ("grpc.so_reuseport", int(shared)),
         )
         self._server = grpc.aio.server(options=options)
         create = grpc.unary_unary_rpc_method_handler(partial(_create, issuer))

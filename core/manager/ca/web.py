@@ -17,6 +17,7 @@ import h11
 import msgspec
 
 from core.errors import Misconfigured
+from core.manager.entrance import Entrance, Strangers
 
 LARGEST_BODY: Final = 32 * 1024
 _LARGEST_HEAD: Final = 16 * 1024
@@ -26,8 +27,8 @@ _CHUNK: Final = 8 * 1024
 _PATIENCE: Final = 30.0
 """Seconds for one request and its answer, and as long between two."""
 
-_HANDSHAKE: Final = 10.0
-"""Seconds for that of TLS."""
+_MOST: Final = 256
+"""Connections to one socket. Questions here take milliseconds, so whoever has been there the longest may go."""
 
 
 class Call(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,6 +64,10 @@ class Listening:
         self._tasks: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
         self._path: Path | None = None
+        self._strangers = Strangers(_MOST)
+        self._opened = contextlib.AsyncExitStack()
+        self.port = 0
+        """The bound one; 0 for a unix socket."""
 
     @classmethod
     async def on_path(cls, path: Path, handler: Handler) -> "Listening":
@@ -76,39 +81,44 @@ class Listening:
         return found
 
     @classmethod
-    async def on_port(cls, host: str, port: int, handler: Handler, *, context: ssl.SSLContext) -> "Listening":
-        """HTTPS. Raises `Misconfigured`."""
-        found = cls(handler)
+    async def on_port(
+        cls, place: tuple[str, int], handler: Handler, *, context: ssl.SSLContext, shared: bool = False
+    ) -> "Listening":
+        """HTTPS. `shared`: other processes of this user may listen there, too. Raises `Misconfigured`."""
+        found, (host, port) = cls(handler), place
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
         try:
-            found._server = await asyncio.start_server(
-                found._accept, host, port, ssl=context, ssl_handshake_timeout=_HANDSHAKE
-            )
+            listener = socket.create_server(place, family=family, reuse_port=shared)
         except OSError as error:
             fix = "choose another address or port"
             raise Misconfigured(f"cannot listen on {host}:{port}: {error.strerror or error}", fix=fix) from error
+        found.port = listener.getsockname()[1]
+        await found._opened.enter_async_context(Entrance(context, found._protocol, found._strangers).open(listener))
         return found
-
-    @property
-    def port(self) -> int:
-        """The bound one."""
-        assert self._server is not None
-        port: int = self._server.sockets[0].getsockname()[1]
-        return port
 
     async def close(self) -> None:
         """Breaks off what is under way; whoever asked asks again."""
         if self._server is not None:
             self._server.close()
+        await self._opened.aclose()
         if self._path is not None:
             self._path.unlink(missing_ok=True)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
+    def _protocol(self) -> asyncio.Protocol:
+        return asyncio.StreamReaderProtocol(asyncio.StreamReader(), self._accept)
+
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.create_task(self._converse(reader, writer))
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._gone)
+        self._strangers.enter(task, writer.transport.abort)
+
+    def _gone(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._strangers.leave(task)
 
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """The client's mistakes and disappearance end its connection, and are nobody's failure."""

@@ -4,11 +4,13 @@
 JSON (`Task`) for each answer (`Outcome`). gRPC reads its bootstrap once for each process, so this is one.
 """
 
+import os
 import socketserver
 import sys
 import threading
 import time
 from collections import Counter
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -18,11 +20,14 @@ from grpc import experimental
 
 METHOD = "/tests.Echo/Say"
 
+_ALONE = (("grpc.use_local_subchannel_pool", 1),)
+"""Otherwise channels to the same place share a connection."""
+
 
 class Task(msgspec.Struct, frozen=True, kw_only=True):
     """Calls `target` so often; while `seconds` have not passed, so often again. "" asks for nothing but an answer.
 
-    `fresh`: each time by a connection of its own.
+    `fresh`: each time by a connection of its own. `die`: the process ends at once instead, with exit code 1.
     """
 
     target: str = ""
@@ -33,6 +38,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     timeout: float = 10.0
     wait: bool = False
     fresh: bool = False
+    die: bool = False
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
@@ -79,6 +85,8 @@ class Caller:
         self._channels: dict[str, grpc.Channel] = {}
 
     def do(self, task: Task) -> Outcome:
+        if task.die:
+            os._exit(1)
         answers, failures = Counter[str](), Counter[str]()
         end = time.monotonic() + task.seconds
         while task.target:
@@ -89,21 +97,26 @@ class Caller:
         return Outcome(answers=answers, failures=failures)
 
     def _call(self, task: Task, answers: Counter[str], failures: Counter[str]) -> None:
-        call = self._channel(task.target).unary_unary(task.method, request_serializer=None, response_deserializer=None)
+        channel = _opened(task.target, _ALONE) if task.fresh else self._channel(task.target)
+        call = channel.unary_unary(task.method, request_serializer=None, response_deserializer=None)
         try:
             metadata = tuple(task.metadata.items())
             answers[call(b"", timeout=task.timeout, metadata=metadata, wait_for_ready=task.wait).decode()] += 1
         except grpc.RpcError as error:
             failures[f"{error.code().name}: {error.details()}"] += 1
         if task.fresh:
-            self._channels.pop(task.target).close()
+            channel.close()
 
     def _channel(self, target: str) -> grpc.Channel:
         if target not in self._channels:
-            is_mesh = target.startswith("xds:")
-            secured = grpc.secure_channel(target, _credentials()) if is_mesh else None
-            self._channels[target] = secured or grpc.insecure_channel(target)
+            self._channels[target] = _opened(target)
         return self._channels[target]
+
+
+def _opened(target: str, options: Sequence[tuple[str, int]] = ()) -> grpc.Channel:
+    if target.startswith("xds:"):
+        return grpc.secure_channel(target, _credentials(), options=options)
+    return grpc.insecure_channel(target, options=options)
 
 
 def main() -> None:

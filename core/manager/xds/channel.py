@@ -263,7 +263,7 @@ class Channel:
     def status(self) -> TypeStatus:
         return TypeStatus(
             type=self.type, subscribed=self.subscribed, sent=self._sent, acked=self._acked, waiting=self.busy(),
-            refused={name: refusal.message for name, refusal in self.refused.items()},
+            refused={name: refusal.message for name, refusal in self.refused.items()}, brought=self.came_back,
         )  # fmt: skip
 
     def _now_has(self, batch: Batch) -> None:

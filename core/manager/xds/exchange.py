@@ -90,6 +90,7 @@ class TypeStatus(msgspec.Struct, frozen=True, kw_only=True):
     """Where a proxy stands with one type. `sent` and `acked` are generations, 0 for never.
 
     `waiting`: something is unacknowledged or still to be sent. `refused` maps names to the proxy's text.
+    `brought`: it came with something that it had been sent elsewhere, or before.
     """
 
     type: ResourceType
@@ -98,6 +99,7 @@ class TypeStatus(msgspec.Struct, frozen=True, kw_only=True):
     acked: int
     waiting: bool
     refused: Mapping[str, str]
+    brought: bool = False
 
 
 class StreamStatus(msgspec.Struct, frozen=True, kw_only=True):

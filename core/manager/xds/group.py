@@ -6,17 +6,26 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from core.manager.xds.log import ResourceLog
 from core.manager.xds.resource import IN_ROUNDS, PUSH_ORDER, Resource, ResourceType
 
+StandIn = Callable[[ResourceType, str], Resource | None]
+"""What is sent in place of a resource that is not there; the same for the same name."""
+
+
+def nothing(type_: ResourceType, name: str) -> None:
+    """Who asks for what is not there is told so."""
+
 
 class Group:
     """A scope shared by many proxies, or the part of one workload alone. Owner: the Pusher.
 
     Names do not collide between the groups of one stream. `generation` is the last one that changed this group,
     `turned` the last one that changed more than endpoints and secrets: so that streams need not look into the logs.
+    `stand_in` is for clients that cannot be told that something is not there.
     """
 
-    __slots__ = ("_wakers", "generation", "logs", "turned")
+    __slots__ = ("_wakers", "generation", "logs", "stand_in", "turned")
 
-    def __init__(self) -> None:
+    def __init__(self, *, stand_in: StandIn = nothing) -> None:
+        self.stand_in = stand_in
         self.logs = {type_: ResourceLog() for type_ in PUSH_ORDER}
         self.generation = self.turned = 0
         self._wakers: dict[Callable[[], None], None] = {}
@@ -60,6 +69,11 @@ def newest(groups: Sequence[Group], type_: ResourceType, name: str) -> Resource 
         if (resource := group.logs[type_].resources.get(name)) is not None:
             return resource
     return None
+
+
+def in_place_of(groups: Sequence[Group], type_: ResourceType, name: str) -> Resource | None:
+    """What is sent where there is nothing newest; None: that there is nothing."""
+    return next((found for group in groups if (found := group.stand_in(type_, name)) is not None), None)
 
 
 def as_of_now(groups: Sequence[Group], type_: ResourceType) -> Sequence[Mapping[str, Resource]]:

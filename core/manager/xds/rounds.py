@@ -6,7 +6,7 @@ assignment carry the same name; docs/adr/0003-xds-transport-and-delivery.md expl
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from core.manager.xds.channel import Batch, Channel
-from core.manager.xds.group import Group, as_of_now, changed_after, changed_since, names_of, newest
+from core.manager.xds.group import Group, as_of_now, changed_after, changed_since, in_place_of, names_of, newest
 from core.manager.xds.resource import IN_ROUNDS, PUSH_ORDER, Resource, ResourceType
 
 _CLUSTER, _ENDPOINTS, _LISTENER = ResourceType.CLUSTER, ResourceType.ENDPOINTS, ResourceType.LISTENER
@@ -84,7 +84,7 @@ class Rounds:
         channel = self._channels[type_]
         if type_ in (_CLUSTER, _LISTENER):
             names = [name for name in names if not self._is_unread(type_, name)]
-        found = {name: self._newest(type_, name) for name in names}
+        found = {name: self._newest(type_, name) or in_place_of(self._groups, type_, name) for name in names}
         # "There is none" is an answer too.
         nothing: Batch = {name: None for name, resource in found.items() if resource is None}
         channel.let_go(found)
@@ -250,7 +250,7 @@ class Rounds:
         channel, doomed = self._channels[type_], sorted(name for of, name in self._doomed if of is type_)
         self._doomed = self._doomed.difference((type_, name) for name in doomed)
         gone = [name for name in doomed if newest(self._groups, type_, name) is None]
-        channel.let_go({name: None for name in gone if channel.wants(name)})
+        channel.let_go({name: in_place_of(self._groups, type_, name) for name in gone if channel.wants(name)})
         return len(gone) < len(doomed)
 
     def _is_due(self) -> bool:

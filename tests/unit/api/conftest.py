@@ -5,10 +5,8 @@ from collections.abc import AsyncIterator, Callable
 import httpx
 import pytest
 
-from core.diagnostics import Diagnostic
 from core.manager.api.application import ConfigApi
-from core.manager.status import Held, ProxyStatus
-from core.model.config import ConfigKey
+from core.manager.status import Held, Progress, ProxyStatus
 from core.model.mesh import Mesh
 from platforms.memory import MemoryConfigStore
 
@@ -23,15 +21,15 @@ class World:
         self.store = MemoryConfigStore(clock=lambda: NOON)
         self.proxies: tuple[ProxyStatus, ...] = ()
         self.held: tuple[Held, ...] = ()
-        self.findings: dict[ConfigKey, tuple[Diagnostic, ...]] = {}
+        self.progress = Progress()
 
     def api(self) -> ConfigApi:
         return ConfigApi(
             self.store,
             mesh=Mesh,
             proxies=lambda: self.proxies,
-            findings=lambda key: self.findings.get(key, ()),
             held=lambda: self.held,
+            progress=lambda: self.progress,
         )
 
 

@@ -10,7 +10,7 @@ import pytest
 from core.diagnostics import Diagnostic, Severity
 from core.errors import Denied, Unavailable
 from core.manager.api.questions import LARGEST_BODY
-from core.manager.status import Delivery, Held, MeshStatus, ProxyStatus, Refusal
+from core.manager.status import Applied, Delivery, Held, MeshStatus, Progress, ProxyStatus, Refusal
 from core.model.config import ConfigKey, Document, Origin
 from core.model.service import WorkloadKey
 
@@ -280,7 +280,8 @@ async def test_an_unknown_rehearsal_is_refused(http: httpx.AsyncClient, rule: Ru
 async def test_findings_show_in_the_status(world: Any, http: httpx.AsyncClient, rule: Rule) -> None:
     """What the Manager found out after admission is in status.validationMessages."""
     await http.post(RULES, json=rule())
-    world.findings[KEY] = (Diagnostic(code="IST0101", severity=Severity.ERROR, message="no host"),)
+    found = Diagnostic(code="IST0101", severity=Severity.ERROR, message="no host")
+    await world.store.report(KEY, (found,))
     (message,) = (await http.get(REVIEWS)).json()["status"]["validationMessages"]
     assert (message["type"], message["level"]) == ({"code": "IST0101"}, "ERROR")
 
@@ -301,7 +302,9 @@ async def test_status_shows_every_proxy(world: Any, http: httpx.AsyncClient) -> 
     )
     first, second = (await http.get("/status")).json()["proxies"]
     assert first["synced"] is True
-    assert first["deliveries"] == [{"type": "CDS", "sent": "a", "acked": "a", "generation": 3, "waiting": False}]
+    assert first["deliveries"] == [
+        {"type": "CDS", "sent": "a", "acked": "a", "generation": 3, "waiting": False, "brought": False}
+    ]
     assert (second["synced"], second["refused"][0]["origin"]["path"]) == (False, "spec.http[0]")
 
 
@@ -333,3 +336,22 @@ async def test_failures_of_the_store_are_a_status(
 
     monkeypatch.setattr(world.store, "get", broken)
     assert ("secret" in refused(await http.get(REVIEWS), code)["message"]) is False
+
+
+async def test_status_may_be_asked_for_some_documents(world: Any, http: httpx.AsyncClient) -> None:
+    """By name, by the revision since which they changed, or both; what cannot be understood is refused."""
+    keys = [ConfigKey("g", "K", "default", name) for name in ("a", "b", "c")]
+    applied = [Applied(document=key, revision=str(number), generation=9) for number, key in enumerate(keys, 5)]
+    world.progress = Progress(generation=9, documents=tuple(applied))
+
+    async def names(**query: Any) -> list[str]:
+        found = (await http.get("/status", params=query)).json()
+        return [each["document"]["name"] for each in found["progress"]["documents"]]
+
+    assert await names() == ["a", "b", "c"]
+    assert await names(document=["g/K/default/c", "g/K/default/a", "g/K/default/x"]) == ["a", "c"]
+    assert await names(since="6") == ["b", "c"]
+    assert await names(since="6", document="g/K/default/c") == ["c"]
+    assert await names(since="8") == []
+    for bad in ({"since": "x"}, {"document": "a"}):
+        refused(await http.get("/status", params=bad), 400)

@@ -17,20 +17,36 @@ PLACE = "/apis/networking.istio.io/v1/namespaces/default/virtualservices"
 KEY = ConfigKey("networking.istio.io", "VirtualService", "default", "reviews")
 
 
+def found(code: str) -> Diagnostic:
+    return Diagnostic(code=code, severity=Severity.ERROR, message="no such host")
+
+
+async def findings_of(http: httpx.AsyncClient) -> tuple[list[list[str]], list[str]]:
+    """The codes of each change, and those of now."""
+    told = (await http.get(f"{PLACE}/reviews/history")).json()
+    listed = [[one["type"]["code"] for one in each["findings"]] for each in (*told["revisions"], told)]
+    return listed[:-1], listed[-1]
+
+
 async def test_every_change_is_remembered(world: Any, http: httpx.AsyncClient, rule: Rule) -> None:
-    """Created, changed and deleted, oldest first, with what it was each time and what is found wrong with it now."""
+    """Created, changed and deleted, oldest first, with what it was each time and what was found wrong with that."""
     created = (await http.post(PLACE, json=rule())).json()
     version = created["metadata"]["resourceVersion"]
-    await http.put(f"{PLACE}/reviews", json=rule("ratings", resourceVersion=version))
-    world.findings[KEY] = (Diagnostic(code="IST0101", severity=Severity.ERROR, message="no such host"),)
+    changed = (await http.put(f"{PLACE}/reviews", json=rule("ratings", resourceVersion=version))).json()
+    await world.store.report(KEY, (found("IST0101"),))
+    assert await findings_of(http) == ([[], ["IST0101"]], ["IST0101"])
+    version = changed["metadata"]["resourceVersion"]
+    await http.put(f"{PLACE}/reviews", json=rule("details", resourceVersion=version))
+    await world.store.report(KEY, (found("IST0102"),))
+    assert await findings_of(http) == ([[], ["IST0101"], ["IST0102"]], ["IST0102"])
     await http.delete(f"{PLACE}/reviews")
-    found = (await http.get(f"{PLACE}/reviews/history")).json()
-    assert [each["change"] for each in found["revisions"]] == ["created", "changed", "deleted"]
-    objects = [each["object"] for each in found["revisions"]]
-    assert [each and each["spec"]["hosts"] for each in objects] == [["reviews"], ["ratings"], None]
-    assert found["revisions"][1]["summary"].startswith("spec.hosts[0]: reviews -> ratings")
-    assert found["before"] is None
-    assert [each["type"]["code"] for each in found["findings"]] == ["IST0101"]
+    assert await findings_of(http) == ([[], ["IST0101"], ["IST0102"], []], [])
+    told = (await http.get(f"{PLACE}/reviews/history")).json()
+    assert [each["change"] for each in told["revisions"]] == ["created", "changed", "changed", "deleted"]
+    objects = [each["object"] for each in told["revisions"]]
+    assert [each and each["spec"]["hosts"] for each in objects] == [["reviews"], ["ratings"], ["details"], None]
+    assert told["revisions"][1]["summary"].startswith("spec.hosts[0]: reviews -> ratings")
+    assert told["before"] is None
 
 
 async def test_nothing_is_known_of_nobody(http: httpx.AsyncClient) -> None:

@@ -129,3 +129,58 @@ async def test_many_watchers_all_hear(http: httpx.AsyncClient, rule: Any) -> Non
         await http.post(RULES, json=rule(name=name))
     for said in await asyncio.gather(*watchers):
         assert [e["object"]["metadata"]["name"] for e in said] == ["a", "b", "c"]
+
+
+async def test_bookmarks_come_while_others_are_busy(
+    world: Any, http: httpx.AsyncClient, rule: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stream of changes that do not concern the watcher does not keep it at a version that will be forgotten."""
+    monkeypatch.setattr(watching, "BOOKMARK_EVERY", 0.1)
+    watching_ = asyncio.create_task(events(http, allowWatchBookmarks="true", resourceVersion="0"))
+    place = f"{GROUP}/namespaces/elsewhere/virtualservices"
+    number = 0
+    while not watching_.done():
+        number += 1
+        await http.post(place, json=rule(name=f"r{number}"))
+        await asyncio.sleep(0)
+    versions = [int(e["object"]["metadata"]["resourceVersion"]) for e in await watching_]
+    assert {e["type"] for e in await watching_} == {"BOOKMARK"}
+    assert len(versions) > 3
+    assert versions == sorted(set(versions))
+    assert versions[-1] > number // 2
+
+
+async def test_a_collection_is_deleted_although_others_write(
+    world: Any, http: httpx.AsyncClient, rule: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Thousands at once; one that changes meanwhile goes, too, and what is not selected stays."""
+    orders = [{"object": rule(name=f"r{n}", namespace="default", labels={"go": "yes"})} for n in range(2000)]
+    await http.post("/v1/transactions", json={"orders": [*orders, {"object": rule(namespace="default")}]})
+    commit = world.store.commit
+    between = [{"metadata": {"annotations": {"a": str(n)}}} for n in range(2)]
+
+    async def disturbed(writes: Any, *, author: str = "") -> Any:
+        if len(writes) > 1 and between:
+            headers = {"content-type": "application/merge-patch+json"}
+            await http.patch(f"{RULES}/r7", json=between.pop(), headers=headers)
+        return await commit(writes, author=author)
+
+    monkeypatch.setattr(world.store, "commit", disturbed)
+    assert (await http.delete(RULES, params={"labelSelector": "go=yes"})).status_code == 200
+    assert between == []
+    assert [document.key.name for document in await world.store.list()] == ["reviews"]
+
+
+async def test_pages_show_one_moment_while_others_write(http: httpx.AsyncClient, rule: Any) -> None:
+    """What is created, changed and deleted between two pages is in none of them; the version is that of the first."""
+    await http.post("/v1/transactions", json={"orders": [{"object": rule(name=f"r{n}")} for n in range(6)]})
+    seen, token, versions = [], "", set()
+    for step in range(3):
+        page = (await http.get(RULES, params={"limit": 2, "continue": token})).json()
+        seen += [item["metadata"]["name"] for item in page["items"]]
+        versions.add(page["metadata"]["resourceVersion"])
+        token = page["metadata"].get("continue", "")
+        await http.post(RULES, json=rule(name=f"r0{step}"))
+        await http.delete(f"{RULES}/r{5 - step}")
+    assert seen == [f"r{n}" for n in range(6)]
+    assert (len(versions), token) == (1, "")

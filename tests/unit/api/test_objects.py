@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from core.diagnostics import Diagnostic, Severity
-from core.manager.api.objects import Resource, Submitted, canonical, document_of, resource_of
+from core.manager.api.objects import Resource, Submitted, document_of, resource_of
 from core.model.config import ConfigKey, Document, Origin
 from core.model.labels import Labels
 
@@ -24,7 +24,10 @@ def plain(resource: Resource) -> dict[str, Any]:
 
 def test_equal_specs_are_equal_bytes() -> None:
     """Order of keys and spaces do not matter: a spec has one spelling."""
-    assert canonical(b'{"b": {"d": 1, "c": [2, 1]}, "a": "x"}') == b'{"a":"x","b":{"c":[2,1],"d":1}}'
+    head = '{"apiVersion":"g/v1","kind":"K","metadata":{"finalizers":[{"z":1,"y":2}]},"spec":%s}'
+    document = document_of(submitted(head % '{"b": {"d": 1, "c": [2, 1]}, "a": "x"}'))
+    assert document.spec == b'{"a":"x","b":{"c":[2,1],"d":1}}'
+    assert document.extra == b'{"metadata":{"finalizers":[{"y":2,"z":1}]}}'
 
 
 def test_there_and_back() -> None:

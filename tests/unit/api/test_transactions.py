@@ -84,10 +84,59 @@ async def test_what_others_keep_in_an_object_stays(world: Any, http: httpx.Async
     assert found["metadata"]["managedFields"]
 
 
-async def test_a_rehearsal_is_refused_and_not_taken_for_the_real_thing(
-    world: Any, http: httpx.AsyncClient, rule: Rule
-) -> None:
-    """Whoever asks for a dry run gets no write."""
-    answered = await http.post(PATH, params={"dryRun": "All"}, json={"orders": [put(rule, "a")]})
-    assert answered.status_code == 400
-    assert await world.store.list() == ()
+async def rehearse(http: httpx.AsyncClient, *orders: object) -> list[dict[str, Any]]:
+    response = await http.post(PATH, params={"dryRun": "All"}, json={"orders": orders})
+    assert response.status_code == 200, response.text
+    outcomes: list[dict[str, Any]] = response.json()["outcomes"]
+    return outcomes
+
+
+async def test_a_rehearsal_tells_everything_and_writes_nothing(world: Any, http: httpx.AsyncClient, rule: Rule) -> None:
+    """Every order is tried, with the version that is stored, and what is refused says why; the store stays as it is."""
+    await send(http, put(rule, "a"), put(rule, "b"), put(rule, "c"))
+    before = await world.store.snapshot()
+    orders = (
+        put(rule, "a", host="ratings", version="1"),
+        put(rule, "b", version="2"),
+        remove("c", version="3"),
+        put(rule, "d"),
+        put(rule, "d"),
+        put(rule, "a", version="1"),
+        put(rule, "b", version="7"),
+        remove("nobody"),
+        {"object": rule(name="x", namespace="default") | {"spec": {"hosts": 5}}},
+        {"object": rule(name="x") | {"kind": "Nope"}},
+    )
+    outcomes = await rehearse(http, *orders)
+    done, refused = outcomes[:4], outcomes[4:]
+    assert [each["outcome"] for each in done] == ["configured", "unchanged", "deleted", "created"]
+    assert [each.get("resourceVersion", "") for each in done] == ["1", "2", "", ""]
+    assert {each["outcome"] for each in refused} == {"refused"}
+    assert [each["failure"]["code"] for each in refused] == [409, 409, 409, 404, 422, 400]
+    assert refused[4]["failure"]["details"]["causes"][0]["field"].startswith("spec.hosts")
+    assert await world.store.snapshot() == before
+
+
+async def test_a_rehearsal_foretells_the_transaction(http: httpx.AsyncClient, rule: Rule) -> None:
+    """What was rehearsed with `set` and comes again with the versions that were answered is written as foretold."""
+    await send(http, put(rule, "a"), put(rule, "b"))
+    wanted = {"a": "ratings", "b": "reviews", "c": "reviews"}
+    told = await rehearse(http, *(put(rule, name, host=host) | {"verb": "set"} for name, host in wanted.items()))
+    versions = [each.get("resourceVersion", "") for each in told]
+    orders = [
+        put(rule, name, host=wanted[name], version=version) for name, version in zip(wanted, versions, strict=True)
+    ]
+    done = (await send(http, *orders)).json()["outcomes"]
+    assert (
+        [each["outcome"] for each in told]
+        == [each["outcome"] for each in done]
+        == ["configured", "unchanged", "created"]
+    )
+
+
+async def test_a_set_writes_over_anything_but_another_version(http: httpx.AsyncClient, rule: Rule) -> None:
+    """Without a version it creates or replaces; with one it is a put."""
+    for host, said in (("a", "created"), ("b", "configured"), ("b", "unchanged")):
+        (outcome,) = (await send(http, put(rule, "a", host=host) | {"verb": "set"})).json()["outcomes"]
+        assert outcome["outcome"] == said
+    assert (await send(http, put(rule, "a", version="77") | {"verb": "set"})).status_code == 409

@@ -176,3 +176,17 @@ async def test_closing_does_not_wait(tmp_path: Path, echo: Echo) -> None:
 def test_calls_do_not_print_their_headers() -> None:
     """A credential may be among them."""
     assert repr(Call(method="POST", path="/x", headers={"authorization": "Bearer secret"})) == "Call(POST /x)"
+
+
+async def test_the_eldest_of_too_many_makes_room(tmp_path: Path, echo: Echo, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Silent connections do not keep out who has a question; the one that was there first is closed."""
+    monkeypatch.setattr("core.manager.ca.web._MOST", 3)
+    listening = await Listening.on_path(tmp_path / "socket", echo)
+    silent = [await asyncio.open_unix_connection(tmp_path / "socket") for _ in range(3)]
+    async with client(tmp_path / "socket") as http:
+        assert (await http.get("/a")).text == '"/a"'
+    async with asyncio.timeout(5):
+        assert await silent[0][0].read() == b""
+    await listening.close()
+    for _, writer in silent:
+        writer.close()

@@ -217,10 +217,10 @@ def test_the_proxys_own_port_leads_nowhere_whatever_anybody_declares(mode: Mutua
 
 def test_the_application_is_called_from_an_address_that_rules_let_pass() -> None:
     """With TPROXY from the caller's own, so that only the mark is left to know such connections by."""
-    plain = inbound_upstreams(captured().world.inputs, workload("w").key)
+    plain = inbound_upstreams(captured(capture=Redirected(mark=1337)).world.inputs, workload("w").key)
     assert {each.endpoints for each in plain} == {OriginalDestination(source="127.0.0.6")}
     assert [each.name for each in plain] == ["inbound|80||", "InboundPassthroughCluster"]
-    plane = captured(capture=Redirected(transparent=True, mark=1337))
+    plane = captured(capture=Redirected(transparent=True, mark=1336, tproxy_mark=1337))
     found = inbound_upstreams(plane.world.inputs, workload("w").key)
     assert {each.endpoints for each in found} == {OriginalDestination(mark=1337)}
     (listener,) = inbound_listeners(plane.world.inputs, workload("w").key)

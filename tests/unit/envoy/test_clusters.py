@@ -8,6 +8,7 @@ from envoy.extensions.filters.http.dynamic_forward_proxy.v3 import dynamic_forwa
 from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2
 from google.protobuf.any_pb2 import Any
 from google.protobuf.json_format import MessageToDict
+from msgspec.structs import replace
 
 from core.envoy import clusters
 from core.envoy.filters import dynamic_forward_proxy
@@ -83,6 +84,19 @@ def test_fixed_endpoints() -> None:
     assert address(Static("127.0.0.1", 80)) == [{"socketAddress": {"address": "127.0.0.1", "portValue": 80}}]
     assert address(Internal("l")) == [{"envoyInternalAddress": {"serverListenerName": "l"}}]
     assert address(Nowhere()) == []
+
+
+def test_weights_of_localities_count_where_a_rule_says_so() -> None:
+    """Beside what outlier detection sets; not for what keeps to the original destination, which Envoy would refuse."""
+    plain = Upstream(name="x", endpoints=Discovered())
+    shared = replace(plain, by_locality=True)
+    assert not cluster(plain).HasField("common_lb_config")
+    assert cluster(shared).common_lb_config.HasField("locality_weighted_lb_config")
+    watched = cluster(replace(shared, outlier=Outlier(min_health_percent=40))).common_lb_config
+    assert watched.HasField("locality_weighted_lb_config")
+    assert watched.healthy_panic_threshold.value == 40
+    kept = cluster(replace(shared, load_balancer=Balance("PASSTHROUGH"))).common_lb_config
+    assert not kept.HasField("locality_weighted_lb_config")
 
 
 def test_names_to_look_up() -> None:

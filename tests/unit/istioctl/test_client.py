@@ -98,7 +98,7 @@ def test_somebody_elses_socket_is_explained(tmp_path: Path, monkeypatch: pytest.
     def refuse(self: object, address: str) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("istioctl.client._UnixConnection.connect", lambda self: refuse(self, ""))
+    monkeypatch.setattr("istioctl.transport._UnixConnection.connect", lambda self: refuse(self, ""))
     with pytest.raises(Denied, match="another user"):
         release(tmp_path)
 
@@ -108,3 +108,77 @@ def test_version_without_a_manager_is_an_answer(istioctl: Run) -> None:
     result = istioctl("version")
     assert (result.exit_code, result.stdout.startswith("client version: ")) == (0, True)
     assert "no Manager is running" in result.stderr
+
+
+OK = b'HTTP/1.1 200 OK\r\ncontent-length: 19\r\n\r\n{"gitVersion":"v2"}'
+
+
+@contextmanager
+def at(place: Path, *replies: bytes) -> Iterator[None]:
+    """A Manager with its socket there that gives these replies, each on a connection of its own."""
+    place.mkdir(parents=True, exist_ok=True)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(place / "api.sock"))
+        listener.listen()
+
+        def serve() -> None:
+            for reply in replies:
+                connection, _ = listener.accept()
+                with connection:
+                    connection.recv(65536)
+                    connection.sendall(reply)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield
+        thread.join()
+
+
+def test_another_manager_is_asked_when_the_first_is_gone(tmp_path: Path) -> None:
+    """What number 1 left behind is a socket at which nobody listens."""
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(tmp_path / "api.sock"))
+    with at(tmp_path / "managers" / "2", OK, OK), Api(tmp_path) as api:
+        assert api.release().git_version == "v2"
+
+
+def test_another_manager_is_asked_when_the_first_says_nothing(tmp_path: Path) -> None:
+    """It hangs: connections are accepted by the kernel, and nobody reads."""
+    with socket.socket(socket.AF_UNIX) as silent:
+        silent.bind(str(tmp_path / "api.sock"))
+        silent.listen()
+        with at(tmp_path / "managers" / "2", OK, OK), Api(tmp_path) as api:
+            assert api.release().git_version == "v2"
+
+
+def test_another_manager_is_asked_when_the_first_goes_between_two_questions(tmp_path: Path) -> None:
+    with at(tmp_path / "managers" / "2", OK, OK):
+        with at(tmp_path, OK, OK):
+            api = Api(tmp_path)
+            assert api.release().git_version == "v2"
+        (tmp_path / "api.sock").unlink()
+        with api:
+            assert api.release().git_version == "v2"
+
+
+def test_too_many_requests_are_made_again_later(tmp_path: Path) -> None:
+    """After as long as the Manager says; a person never sees it."""
+    body = b'{"gitVersion":"v1"}'
+    replies = [b"HTTP/1.1 429 No\r\nRetry-After: 0\r\nContent-Length: 2\r\n\r\n{}"] * 3
+    replies.append(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
+
+    def serve(listener: socket.socket) -> None:
+        connection, _ = listener.accept()
+        with connection:
+            for reply in replies:
+                connection.recv(65536)
+                connection.sendall(reply)
+
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "api.sock"))
+        listener.listen()
+        thread = threading.Thread(target=serve, args=(listener,))
+        thread.start()
+        with Api(tmp_path) as api:
+            assert api.release().git_version == "v1"
+        thread.join()

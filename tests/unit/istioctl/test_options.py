@@ -1,19 +1,20 @@
 """Which mesh and which namespace a command is about."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import click
 import pytest
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 
 from istioctl.cli import app
-from istioctl.options import Where, default_state_dir, namespace_option, state_dir_option
+from istioctl.options import Where, default_state_dir, mesh_options, namespace_option
 
 
 @pytest.fixture(autouse=True)
 def bare(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/me")
-    for name in ("ISTIO_STATE_DIR", "XDG_STATE_HOME"):
+    for name in ("ISTIO_STATE_DIR", "ISTIO_KUBECONFIG", "KUBECONFIG", "XDG_STATE_HOME"):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -38,10 +39,10 @@ def test_the_state_directory_has_a_default(
 @pytest.mark.parametrize(
     ("args", "expected"),
     [
-        (["show"], Where(Path("/env"))),
-        (["-n", "a", "show"], Where(Path("/env"), "a")),
-        (["show", "-n", "a"], Where(Path("/env"), "a")),
-        (["-n", "a", "show", "-n", "b"], Where(Path("/env"), "b")),
+        (["show"], Where()),
+        (["-n", "a", "show"], Where(namespace="a")),
+        (["show", "-n", "a"], Where(namespace="a")),
+        (["-n", "a", "show", "-n", "b"], Where(namespace="b")),
         (["--state-dir", "/s", "show"], Where(Path("/s"))),
         (["--state-dir", "/s", "-n", "a", "show", "--state-dir", "/t"], Where(Path("/t"), "a")),
     ],
@@ -55,7 +56,7 @@ def test_options_mean_the_same_before_and_after_the_command(
 
     @click.command()
     @namespace_option
-    @state_dir_option
+    @mesh_options
     @click.pass_obj
     def show(where: Where) -> None:
         seen.append(where)
@@ -64,6 +65,7 @@ def test_options_mean_the_same_before_and_after_the_command(
     monkeypatch.setattr(type(app), "list_commands", lambda *_: ["show"])
     result = CliRunner().invoke(app, args)
     assert (result.exit_code, seen) == (0, [expected])
+    assert seen[0].state_dir == (expected.state or Path("/env"))
 
 
 @pytest.mark.parametrize(
@@ -72,3 +74,10 @@ def test_options_mean_the_same_before_and_after_the_command(
 def test_the_namespace_is_the_users_or_the_kinds_or_the_default(said: str | None, home: str, expected: str) -> None:
     """A kind whose only object lives in one namespace is looked for there."""
     assert Where(Path("/s"), said).namespace_for(home) == expected
+
+
+def test_tproxy_without_redirect_is_a_mistake(istioctl: Callable[..., Result]) -> None:
+    """There is nothing that it could be a way of; said before anything is started."""
+    result = istioctl("up", "mesh.yaml", "--interception", "tproxy")
+    assert result.exit_code == 1
+    assert "--interception TPROXY is for --capture redirect" in result.stderr

@@ -69,6 +69,7 @@ def answer(monkeypatch: pytest.MonkeyPatch) -> Callable[[MeshStatus], None]:
     [
         (proxy(REVIEWS), (), "NOT SENT"),
         (proxy(REVIEWS, deliveries=(Delivery(type="CDS"),)), (), "NOT SENT"),
+        (proxy(REVIEWS, deliveries=(Delivery(type="CDS", brought=True),)), (), "SYNCED"),
         (proxy(REVIEWS, deliveries=delivered("CDS")), (), "SYNCED"),
         (proxy(REVIEWS, deliveries=delivered("CDS", waiting=True)), (), "STALE"),
         # What was refused was taken back: nothing is left to be sent.

@@ -1,24 +1,16 @@
 """`history` and `rollback` against a real config API over a store in memory."""
 
-import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 import yaml
-from click.testing import Result
 
 from core.diagnostics import Diagnostic, Severity
-from core.manager.api import SOCKET
-from core.manager.api.application import ConfigApi
-from core.manager.api.https import for_owner
-from core.manager.api.server import serve
 from core.model.config import ConfigKey
-from core.model.mesh import Mesh
-from platforms.memory import MemoryConfigStore
+from istioctl.testing.alone import ApiAlone, Run
 
-Run = Callable[..., Result]
 KEY = ConfigKey("networking.istio.io", "VirtualService", "default", "reviews")
 
 
@@ -36,18 +28,7 @@ spec:
 """
 
 
-class Manager:
-    def __init__(self, run: Run) -> None:
-        self.store = MemoryConfigStore()
-        self.findings: dict[ConfigKey, tuple[Diagnostic, ...]] = {}
-        self._run = run
-
-    def api(self) -> ConfigApi:
-        return ConfigApi(self.store, mesh=Mesh, proxies=lambda: (), findings=lambda key: self.findings.get(key, ()))
-
-    async def istioctl(self, *args: str, stdin: str = "") -> Result:
-        return await asyncio.to_thread(lambda: self._run(*args, stdin=stdin))
-
+class Manager(ApiAlone):
     async def weight(self) -> int | None:
         """The first share that is stored now."""
         document = await self.store.get(KEY)
@@ -56,9 +37,8 @@ class Manager:
 
 @pytest.fixture
 async def manager(istioctl: Run, state_dir: Path) -> AsyncIterator[Manager]:
-    await asyncio.to_thread(state_dir.mkdir)
     running = Manager(istioctl)
-    async with serve(for_owner(running.api().application(), state_dir), state_dir / SOCKET):
+    async with running.serving(state_dir):
         yield running
 
 
@@ -75,7 +55,7 @@ async def test_history_says_who_changed_what(manager: Manager) -> None:
     assert [line.split()[0] for line in result.stdout.splitlines()] == ["REVISION", "1", "2"]
     assert all(user in "   ".join(line) for line in lines[1:])
     assert "spec.http[0].route[0].weight: 90 -> 50, and 1 more" in result.stdout
-    assert result.stderr == "Error [IST0101] : no such subset; define it\n"
+    assert result.stderr == "Error [IST0101]: no such subset; define it\n"
     for output, load in (("json", json.loads), ("yaml", yaml.safe_load)):
         shown = load((await manager.istioctl("history", "vs", "reviews", "-o", output)).stdout)
         assert [each["revision"] for each in shown["revisions"]] == ["1", "2"]
@@ -142,3 +122,17 @@ async def test_there_is_no_way_back_before_the_beginning(manager: Manager) -> No
         nobody = await manager.istioctl(command, "vs", "nobody")
         assert nobody.exit_code == 1
         assert '"nobody" not found, and not remembered' in nobody.stderr
+
+
+async def test_history_shows_each_change_in_full(manager: ApiAlone) -> None:
+    """With --diff: who, when, what was found wrong then, and a unified diff; formats have it all anyway."""
+    for weight in (90, 50):
+        await manager.istioctl("apply", "-f", "-", stdin=rule(weight))
+    await manager.istioctl("delete", "vs", "reviews")
+    first, second, last = (await manager.istioctl("history", "vs", "reviews", "--diff")).stdout.split("\n\n")
+    assert "--- before\n+++ revision 1\n" in first
+    assert "-      weight: 90\n" in second
+    assert "+      weight: 50\n" in second
+    assert last.startswith("revision 3, ")
+    assert "-kind: VirtualService\n" in last
+    assert (await manager.istioctl("history", "vs", "reviews", "--diff", "-o", "json")).exit_code == 2

@@ -3,7 +3,7 @@
 import asyncio
 import re
 import shlex
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 
 import msgspec
@@ -13,21 +13,16 @@ from click.testing import Result
 
 from core.diagnostics import Diagnostic, Severity
 from core.errors import Misconfigured
-from core.manager.api import SOCKET
-from core.manager.api.application import ConfigApi
 from core.manager.api.objects import Metadata, Resource
-from core.manager.api.server import serve
 from core.model.config import ConfigKey, Origin
-from core.model.mesh import Mesh
 from istioctl import applying
 from istioctl.applying import Rehearsal, Wanted
 from istioctl.client import Api
 from istioctl.shifting.policy import plan_policy
 from istioctl.shifting.rule import plan_rule
 from istioctl.shifting.words import Target, parse_target, parse_weights
-from platforms.memory import MemoryConfigStore
+from istioctl.testing.alone import ApiAlone, Run
 
-Run = Callable[..., Result]
 Json = dict[str, object]
 
 REVIEWS = Target("reviews", "default")
@@ -235,28 +230,15 @@ def test_policies_that_are_not_simple_are_refused(text: str, place: dict[str, st
 # -- the command -------------------------------------------------------------------------------------------------------
 
 
-class Manager:
-    def __init__(self, run: Run) -> None:
-        self.store = MemoryConfigStore()
-        self.findings: dict[ConfigKey, tuple[Diagnostic, ...]] = {}
-        self._run = run
-
-    def api(self) -> ConfigApi:
-        return ConfigApi(self.store, mesh=Mesh, proxies=lambda: (), findings=lambda key: self.findings.get(key, ()))
-
-    async def istioctl(self, *args: str, stdin: str = "") -> Result:
-        """Beside the Manager, in a thread of its own, as a process would."""
-        return await asyncio.to_thread(lambda: self._run(*args, stdin=stdin))
-
+class Manager(ApiAlone):
     async def specs(self) -> dict[str, object]:
         return {document.key.kind: msgspec.json.decode(document.spec) for document in await self.store.list()}
 
 
 @pytest.fixture
 async def manager(istioctl: Run, state_dir: Path) -> AsyncIterator[Manager]:
-    await asyncio.to_thread(state_dir.mkdir)
     running = Manager(istioctl)
-    async with serve(running.api().application(), state_dir / SOCKET):
+    async with running.serving(state_dir):
         yield running
 
 

@@ -40,7 +40,6 @@ class Manager:
         self.store = MemoryConfigStore()
         self.proxies: tuple[ProxyStatus, ...] = ()
         self.held: tuple[Held, ...] = ()
-        self.found: tuple[Diagnostic, ...] = ()
         self.trying = False
         self.revision = "1"
         self._looks: asyncio.Queue[None] = asyncio.Queue()
@@ -51,7 +50,6 @@ class Manager:
             self.store,
             mesh=Mesh,
             proxies=lambda: self.proxies,
-            findings=lambda key: self.found,
             held=lambda: self.held,
             progress=self.progress,
         )
@@ -196,11 +194,11 @@ async def test_status_before_the_manager_has_it(manager: Manager) -> None:
     result = (await manager.istioctl("status", "vs", "reviews")).stdout
     assert ("not in force yet" in result, result.count("WAITING")) == (True, 2)
     everything = await manager.istioctl("status")
-    assert (everything.stdout, everything.stderr) == ("", "no object is in force\n")
+    assert (everything.stdout, everything.stderr) == ("", "no such object is in force\n")
 
 
 async def test_status_of_everything(manager: Manager) -> None:
-    """A line for each object; a name that does not exist is an error, one word is a usage error."""
+    """A line for each object; of a kind or of names, too; a name that does not exist is an error."""
     await manager.apply()
     manager.stand(5, 4)
     header, row = (await manager.istioctl("status")).stdout.splitlines()
@@ -208,25 +206,38 @@ async def test_status_of_everything(manager: Manager) -> None:
     assert row.split() == ["VirtualService", "default/reviews", "1", "5", "1/2", "WAITING"]
     nobody = await manager.istioctl("status", "vs", "nobody")
     assert (nobody.exit_code, 'there is no virtualservice "nobody"' in nobody.stderr) == (1, True)
-    assert (await manager.istioctl("status", "vs")).exit_code == 2
+    assert (await manager.istioctl("status", "vs")).stdout.splitlines() == [header, row]
+    assert (await manager.istioctl("status", "dr")).stderr == "no such object is in force\n"
+    assert (await manager.istioctl("status", "vs", "-n", "shop")).stderr == "no such object is in force\n"
+    assert (await manager.istioctl("status", "vs", "reviews", "nobody")).exit_code == 1
+    (several,) = json.loads((await manager.istioctl("status", "vs", "-o", "json")).stdout)
+    assert (several["name"], several["acknowledged"]) == ("reviews", False)
 
 
 async def test_describing_tells_everything(manager: Manager) -> None:
-    """What it says, its findings, its last change, and who has not acknowledged it."""
+    """What it says, its findings, whom it concerns, who has not acknowledged it, and its last changes."""
     await manager.apply()
     manager.stand(5, 4)
     shown = (await manager.istioctl("describe", "vs", "reviews")).stdout
-    document, findings, change, proxies = shown.rstrip("\n").split("\n\n")
+    document, findings, concerns, proxies, changes = shown.rstrip("\n").split("\n\n")
     assert yaml.safe_load(document)["spec"]["hosts"] == ["reviews"]
     assert findings == "Findings: none"
-    assert change.startswith("Last change: revision 1, ")
+    assert concerns.splitlines() == [
+        "Concerns:",
+        "  hosts:       reviews.default.svc.cluster.local",
+        "  gateways:    mesh (all sidecars)",
+        "  exported to: every namespace",
+    ]
+    assert changes.startswith("Changes (revision):\n  2")
+    assert changes.endswith(": created (1)")
     assert proxies.splitlines() == [
         "Proxies: 1 of 2 have acknowledged it; in force since generation 5",
         "  b.default: WAITING",
     ]
-    manager.found = (Diagnostic(code="IST0101", severity=Severity.ERROR, message="no such host", fix="name one"),)
+    found = Diagnostic(code="IST0101", severity=Severity.ERROR, message="no such host", fix="name one")
+    await manager.store.report(KEY, (found,))
     shown = (await manager.istioctl("describe", "vs", "reviews")).stdout
-    assert "Findings:\n  Error [IST0101] : no such host\n    fix: name one\n" in shown
+    assert "Findings:\n  Error [IST0101]: no such host\n    fix: name one\n" in shown
     nobody = await manager.istioctl("describe", "vs", "nobody")
     assert (nobody.exit_code, 'there is no virtualservice "nobody"' in nobody.stderr) == (1, True)
 
@@ -236,3 +247,24 @@ async def test_waiting_needs_no_number(manager: Manager) -> None:
     manager.stand(5, 5)
     done = await manager.istioctl("apply", "--wait", "-f", "-", stdin=RULE)
     assert (done.exit_code, done.stderr.startswith("acknowledged by 2")) == (0, True)
+
+
+async def test_a_watched_status_tells_what_is_different(manager: Manager, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A row for each object at first, then for one that stands differently; nothing while nothing happens."""
+    manager.stand(5, 4)
+    await manager.apply()
+    naps = 0
+
+    def sleep(seconds: float) -> None:
+        nonlocal naps
+        naps += 1
+        if naps == 2:
+            manager.stand(5, 5)
+        if naps == 4:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("istioctl.commands.status.time.sleep", sleep)
+    result = await manager.istioctl("status", "-w")
+    _, *rows = (line.split() for line in result.stdout.splitlines())
+    assert [row[-2:] for row in rows] == [["1/2", "WAITING"], ["2/2", "ACKNOWLEDGED"]]
+    assert result.exit_code == 130

@@ -45,3 +45,17 @@ async def test_readers_wait_for_what_is_to_come() -> None:
     async with asyncio.timeout(1):
         assert await waiting[2] is False
         assert await journal.beyond(0) is False
+
+
+def test_numbers_may_have_gaps() -> None:
+    """Who goes on from a number without a value gets what follows it; forgetting goes by numbers."""
+    journal: Journal[str] = Journal(last=5)
+    journal.insert(6, "6")
+    journal.insert(9, "9")
+    journal.append("10")
+    assert [journal.after(number) for number in (5, 6, 7, 8, 9)] == [
+        ("6", "9", "10"), ("9", "10"), ("9", "10"), ("9", "10"), ("10",)]  # fmt: skip
+    journal.forget_to(7)
+    assert (journal.first, journal.after(5), journal.after(6)) == (6, None, ("9", "10"))
+    journal.keep(1)
+    assert (journal.first, journal.last, journal.after(8), journal.after(9)) == (9, 10, None, ("10",))

@@ -151,6 +151,8 @@ MISTAKES = {
     "bad variable": ("services: {a: {workloads: {v1: {command: x, env: {A-B: 1}}}}}", ["1:51 MSH2008"]),
     "bad label": ("services: {a: {workloads: {v1: {command: x, labels: {_a: b, c: d e}}}}}", [
         "1:54 MSH2008", "1:64 MSH2008"]),
+    "bad locality": ("services: {a: {workloads: {v1: {command: x, locality: a/b/c/d}, v2: {locality: '*'}}}}", [
+        "1:55 MSH2008", "1:80 MSH2008"]),
     "bad numbers": ("services: {a: {workloads: {v1: {command: x, replicas: -1, weight: 1.5}}}}", [
         "1:55 MSH2008", "1:67 MSH2008"]),
     "address for two ports": ('services: {a: {ports: [80, 81], workloads: {v1: {address: "127.0.0.1:1"}}}}', [

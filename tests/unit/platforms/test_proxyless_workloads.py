@@ -4,7 +4,7 @@ from core.model.workload import Proxyless
 from platforms.local.addresses import Allocator
 from platforms.local.codes import Code
 from platforms.local.decode import decode
-from platforms.local.plan import plan
+from platforms.local.plan import plan, unheeded
 
 MESH = "services: {{reviews: {{ports: [9080/grpc], workloads: {{v1: {{proxyless: true, {more}}}}}}}}}"
 
@@ -28,3 +28,12 @@ def test_the_application_listens_where_others_call() -> None:
 def test_an_application_that_listens_elsewhere_cannot_be_one() -> None:
     found = decode(MESH.format(more='address: "127.0.0.1:9080"'), name="mesh.yaml")
     assert [each.code for each in found.diagnostics] == [Code.EXCLUSIVE]
+
+
+def test_in_capture_redirect_it_has_no_effect_and_that_is_told() -> None:
+    """Everything in a pod is led through its sidecar."""
+    file = decode(MESH.format(more="command: [x]"), name="mesh.yaml").file
+    (found,) = unheeded(file, "redirect")
+    assert found.code == Code.NO_EFFECT
+    assert "reviews/v1" in found.message
+    assert list(unheeded(file, "none")) == []

@@ -8,7 +8,7 @@ import pytest
 
 from core.manager.paths import agent_socket
 from core.model.service import Health, WorkloadKey
-from core.model.workload import AppPort, Redirected
+from core.model.workload import AppPort, Explicit, Interception, Redirected
 from platforms.local.addresses import Allocator
 from platforms.local.decode import decode
 from platforms.local.mesh import open_mesh
@@ -41,6 +41,30 @@ def test_workloads_have_the_addresses_of_their_pods() -> None:
     assert [instance.address for instance in found.instances] == ["198.18.0.1", "198.18.0.2"]
     assert {workload.capture for workload in found.workloads} == {Redirected(mark=1337, resolver="198.19.255.254:5353")}
     assert [service.addresses for service in found.services] == [("240.240.0.1",), ("240.240.0.2",)]
+
+
+@pytest.mark.parametrize(
+    ("asked", "written", "transparent"),
+    [("REDIRECT", "", False), ("TPROXY", "", True), ("REDIRECT", "TPROXY", True), ("TPROXY", "REDIRECT", False)],
+)
+def test_tproxy_for_all_or_for_one(asked: Interception, written: str, transparent: bool) -> None:
+    """What a workload of the file says is stronger; the proxy's own mark is never that of TPROXY."""
+    more = f", interception: {written}" if written else ""
+    file = decode(f"services: {{a: {{ports: [80], workloads: {{v1: {{command: [x]{more}}}}}}}}}", name="m").file
+    assert file is not None
+    (found,) = plan(file, Allocator(1), capture="redirect", interception=asked).workloads
+    assert isinstance(found.capture, Redirected)
+    assert found.capture.transparent is transparent
+    assert not transparent or found.capture.mark != found.capture.tproxy_mark
+    (elsewhere,) = plan(file, Allocator(1), interception=asked).workloads
+    assert isinstance(elsewhere.capture, Explicit)
+
+
+def test_an_interception_that_there_is_not() -> None:
+    """The mistake is named, with what was probably meant."""
+    decoded = decode("services: {a: {workloads: {v1: {interception: TPROXI}}}}", name="m")
+    assert decoded.file is None
+    assert [each.fix for each in decoded.diagnostics] == ["did you mean 'TPROXY'?"]
 
 
 def test_applications_are_told_what_they_are_told_in_kubernetes() -> None:

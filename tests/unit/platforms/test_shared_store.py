@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from core.diagnostics import Diagnostic, Severity
 from core.errors import Expired, Misconfigured, Unavailable
 from core.model.change import ConfigPut
 from core.model.commit import Retention
@@ -231,6 +232,71 @@ async def test_files_of_the_first_format_are_brought_to_this_one(tmp_path: Path)
         changed = await store.put(msgspec.structs.replace(document, spec=b"{}"))
         assert (changed.revision, changed.uid) == ("8", document.uid)
         assert [r.document async for r in _first(store.changes("7"), 1)] == [changed]
+
+
+FORMAT_2 = """
+CREATE TABLE document (
+    grp TEXT, kind TEXT, namespace TEXT, name TEXT, body BLOB NOT NULL, PRIMARY KEY (grp, kind, namespace, name)
+);
+CREATE TABLE change (
+    revision INTEGER PRIMARY KEY, grp TEXT, kind TEXT, namespace TEXT, name TEXT,
+    at REAL NOT NULL, bytes INTEGER NOT NULL, body BLOB NOT NULL
+);
+CREATE INDEX change_of ON change (grp, kind, namespace, name, revision);
+CREATE TABLE status (
+    grp TEXT, kind TEXT, namespace TEXT, name TEXT, findings TEXT NOT NULL,
+    PRIMARY KEY (grp, kind, namespace, name)
+) WITHOUT ROWID;
+CREATE TABLE seed (
+    grp TEXT, kind TEXT, namespace TEXT, name TEXT, digest TEXT NOT NULL, revision TEXT NOT NULL,
+    PRIMARY KEY (grp, kind, namespace, name)
+) WITHOUT ROWID;
+CREATE TABLE counter (value INTEGER NOT NULL, floor INTEGER NOT NULL);
+INSERT INTO counter VALUES (7, 5);
+INSERT INTO status VALUES ('g', 'Counter', 'default', 'all',
+                           '[{"code":"IST0101","severity":"Warning","message":"x","fix":"","origin":null,"place":null}]');
+PRAGMA user_version = 2;
+"""
+
+
+async def test_files_of_the_second_format_are_brought_to_this_one(tmp_path: Path) -> None:
+    """What was remembered still is, and findings get their place when something new is reported."""
+    path, row = tmp_path / "config.sqlite", (KEY.group, KEY.kind, KEY.namespace, KEY.name)
+    old = Document(key=KEY, spec=b'{"a":1}', revision="6", generation=1, uid="u")
+    new = msgspec.structs.replace(old, spec=b'{"a":2}', revision="7", generation=2)
+    pack, now = msgspec.msgpack.encode, time.time()
+    with closing(sqlite3.connect(path)) as sql:
+        sql.executescript(FORMAT_2)
+        sql.execute("INSERT INTO document VALUES (?, ?, ?, ?, ?)", (*row, pack(new)))
+        told = [Revised(revision=r.revision, key=KEY, document=r, before=b) for r, b in ((old, None), (new, old))]
+        for number, revised in enumerate(told, 6):
+            body = pack(revised)
+            sql.execute("INSERT INTO change VALUES (?, ?, ?, ?, ?, ?, ?, ?)", (number, *row, now, len(body), body))
+        sql.commit()
+    for _ in range(2):
+        async with open_store(path, clock=time.time, retention=Retention(changes=2)) as store:
+            assert list(await store.history(KEY)) == told
+            assert [found.code for found in await store.status(KEY)] == ["IST0101"]
+            assert [r async for r in _first(store.changes("5"), 2)] == told
+    async with open_store(path, clock=time.time, retention=Retention(changes=2)) as store:
+        await store.report(KEY, ())
+        (reported,) = await store.reported()
+        assert (reported.revision, await anext(store.events("7"))) == ("8", reported)
+        changed = await store.put(msgspec.structs.replace(new, spec=b"{}"))
+        assert [r.revision for r in await store.history(KEY)] == ["7", changed.revision]
+
+
+async def test_reports_do_not_push_changes_out_of_the_memory(tmp_path: Path) -> None:
+    """However often findings come and go: changes are remembered by their own number, and reports take no room."""
+    found = (Diagnostic(code="IST0101", severity=Severity.ERROR, message="x"),)
+    async with open_store(tmp_path / "s", clock=time.time, retention=Retention(changes=3)) as store:
+        stored = await store.put(Document(key=KEY))
+        for number in range(10):
+            await store.report(KEY, found if number % 2 == 0 else ())
+        await store.put(msgspec.structs.replace(stored, spec=b"[]"))
+        await store.put(Document(key=msgspec.structs.replace(KEY, name="other")))
+        assert [r.revision for r in await store.history(KEY)] == ["1", "12"]
+        assert [r.revision async for r in _first(store.changes("0"), 3)] == ["1", "12", "13"]
 
 
 async def test_what_the_mesh_file_changes_has_an_author(tmp_path: Path) -> None:

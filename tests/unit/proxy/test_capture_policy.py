@@ -28,6 +28,21 @@ def test_the_outbound_rules_are_istios_in_its_order() -> None:
     assert "\n".join(line for line in nat if line.startswith("-A ISTIO_OUTPUT ")) == OUTPUT
 
 
+@pytest.mark.parametrize("backend", ["iptables", "nft"])
+def test_with_tproxy_what_is_excluded_comes_first_and_what_finds_no_proxy_is_dropped(backend: apply.Backend) -> None:
+    """Also where nothing is included: packets of SSH are never marked."""
+    lines = apply.text(Policy(mode="tproxy", include_inbound_ports=()), backend).splitlines()
+    chain = [line for line in lines if "ISTIO_INBOUND " in line and ("-A" in line or "add rule ip " in line)]
+    ours = [line for line in chain if "filter" not in line]
+    ssh, divert = (next(n for n, line in enumerate(ours) if text in line) for text in ("dport 22 ", "ISTIO_DIVERT"))
+    assert ssh < divert
+    taken = [line for line in lines if "ISTIO_TPROXY " in line]
+    assert [line.split()[-1].lower() for line in taken[-2:]] == [
+        "accept" if backend == "nft" else "1337/0xffffffff",
+        "drop",
+    ]
+
+
 def test_printing_needs_no_rights_and_no_kernel(capsys: pytest.CaptureFixture[str]) -> None:
     """Options are those of istio-iptables, and both languages say the same."""
     options = ("--istio-local-outbound-ports-exclude", "3306,27017", "--proxy-mark", "7")

@@ -100,6 +100,8 @@ def test_wishes_where_the_kernel_leads_traffic() -> None:
     wishes = msgspec.structs.replace(LOCAL, capture="redirect", proxy_mark=7, app_address="0.0.0.0", command=("app",))
     work = wished(wishes)
     assert work.workload.capture == Redirected(mark=7)
+    transparent = wished(msgspec.structs.replace(wishes, interception="TPROXY")).workload.capture
+    assert transparent == Redirected(mark=7, transparent=True)
     assert work.settings.application_ports == (AppPort(80, "0.0.0.0", 8080), AppPort(9090, "0.0.0.0", 9090))
     assert work.command is not None
     assert work.command.environment == {"APP_IP": "0.0.0.0", "PORT": "8080"}
@@ -109,6 +111,8 @@ def test_wishes_where_the_kernel_leads_traffic() -> None:
     ("changed", "said"),
     [
         ({"proxy_mark": 7}, "--proxy-mark is for --capture redirect"),
+        ({"interception": "TPROXY"}, "--interception TPROXY is for --capture redirect"),
+        ({"capture": "redirect", "interception": "TPROXY", "proxy_mark": 1337}, "1337 is the mark of TPROXY itself"),
         ({"state_dir": ""}, "no Manager is named"),
         ({"manager": "https://m"}, "--manager alone"),
         ({"manager": "http://m", "xds": "m:1", "roots": "r"}, "is no https URL"),

@@ -2,11 +2,13 @@
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
+from core.errors import Unavailable
 from proxy.identity import rotation
 from proxy.identity.authority import Authority, Local
 from proxy.identity.certificate import Key
@@ -83,3 +85,32 @@ async def test_harmed_files_are_restored(tmp_path: Path, monkeypatch: pytest.Mon
             file.write_bytes(harm)
             await events.take("certificate.restored", count=count)
             assert file.read_bytes() == good
+
+
+async def test_another_manager_is_asked_when_one_is_gone(tmp_path: Path) -> None:
+    """The one that answered is asked first the next time."""
+    source = Authority(Local(socket=str(tmp_path / "gone"), further=(str(tmp_path / "ca"),)))
+    async with stub_authority(tmp_path / "ca") as authority:
+        _, csr = await rotation.request()
+        assert (await source.sign(csr, lifetime=60)).chain
+        async with stub_authority(tmp_path / "gone") as late:
+            assert (await source.sign(csr, lifetime=60)).chain
+            assert (authority.asked, late.asked) == (2, 0)
+
+
+async def test_another_manager_is_asked_when_one_says_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It hangs, so connections are accepted; half of the patience is for it."""
+    monkeypatch.setattr("proxy.identity.authority.TIMEOUT", 1.0)
+    source = Authority(Local(socket=str(tmp_path / "silent"), further=(str(tmp_path / "ca"),)))
+    with socket.socket(socket.AF_UNIX) as silent:
+        silent.bind(str(tmp_path / "silent"))
+        silent.listen()
+        async with stub_authority(tmp_path / "ca"):
+            _, csr = await rotation.request()
+            assert (await source.sign(csr, lifetime=60)).chain
+
+
+async def test_all_that_were_asked_are_named(tmp_path: Path) -> None:
+    source = Authority(Local(socket=str(tmp_path / "one"), further=(str(tmp_path / "two"),)))
+    with pytest.raises(Unavailable, match=r"(?s)one.*two|two.*one"):
+        await source.sign(b"", lifetime=60)

@@ -1,5 +1,7 @@
 """The way of a call through a hand-made view: what the tables of calls do not reach, and the explanation."""
 
+import pytest
+
 from core.ir.traffic import Balance
 from core.ir.values import Abort, Delay, Fault, HeaderOps, Headers, Respond
 from core.model.config import ConfigKey, Origin
@@ -153,6 +155,28 @@ def test_random_sees_no_weights() -> None:
         assert isinstance(result, Arrived)
         chances[policy.policy] = [share for _, share in result.chances()]
     assert chances == {"RANDOM": [0.5, 0.5], "LEAST_REQUEST": [0.75, 0.25]}
+
+
+@pytest.mark.parametrize(
+    ("policy", "by_locality", "expected"),
+    [
+        (Balance("ROUND_ROBIN"), False, [0.5, 0.25, 0.25]),
+        (Balance("ROUND_ROBIN"), True, [2 / 15, 1 / 15, 0.8]),
+        (Balance("RANDOM"), True, [0.1, 0.1, 0.8]),
+    ],
+)
+def test_where_localities_have_weights_one_is_chosen_first(
+    policy: Balance, by_locality: bool, expected: list[float]
+) -> None:
+    """And then one of its endpoints, by theirs."""
+    upstream = Upstream(name="a", endpoints=Discovered(), load_balancer=policy, by_locality=by_locality)
+    view = View(HTTP, routes=(Route(action=_to("a")),), upstreams=(upstream,))
+    near = (Endpoint("127.0.0.2", 1, weight=2), Endpoint("127.0.0.3", 1))
+    places = (LocalityEndpoints(Locality("r"), near, 0, 20), LocalityEndpoints(Locality("s"), near[1:], 0, 80))
+    view.assignments["a"] = LoadAssignment("a", places)
+    (result,) = _made(view).results
+    assert isinstance(result, Arrived)
+    assert [share for _, share in result.chances()] == pytest.approx(expected)
 
 
 def test_a_fault_comes_before_copies_and_destinations() -> None:

@@ -2,9 +2,10 @@
 
 import pytest
 
-from core.manager.xds.resource import PUSH_ORDER
+from core.manager.xds.group import Group
+from core.manager.xds.resource import PUSH_ORDER, Resource, ResourceType
 from core.manager.xds.testing.script import Script, said
-from core.manager.xds.testing.things import Thing
+from core.manager.xds.testing.things import Thing, resource
 from core.manager.xds.testing.wire import WIRES
 
 CLUSTER, ENDPOINTS, LISTENER, ROUTES, SECRET = PUSH_ORDER
@@ -69,3 +70,29 @@ def test_what_was_refused_and_went_is_told_to_be_gone() -> None:
     [arrival] = script.subscribe(CLUSTER)
     assert script.refuse(arrival) == []
     assert said(script.publish(CLUSTER, without=["bad"])) == [(CLUSTER, [])]
+
+
+def stand_in(type_: ResourceType, name: str) -> Resource | None:
+    """As gRPC has it: for names that are called, and what these need."""
+    return resource(type_, Thing(name=name, salt=404)) if type_ in (CLUSTER, ENDPOINTS, LISTENER) else None
+
+
+def test_what_stands_in_for_something_goes_when_its_removal_would() -> None:
+    """Routes leave a cluster first; only then it is replaced, and its endpoints after it."""
+    script = Script(WHOLE, group=Group(stand_in=stand_in))
+    script.publish_all({CLUSTER: [Thing(name="a"), Thing(name="b")], ENDPOINTS: [Thing(name="a")],
+                        LISTENER: [Thing(name="l")], ROUTES: [Thing(name="r", clusters=("a",))]})  # fmt: skip
+    for type_, name in ((LISTENER, "l"), (ROUTES, "r"), (CLUSTER, "a"), (ENDPOINTS, "a")):
+        script.settle_down(script.subscribe(type_, name))
+    first = script.publish_all({ROUTES: [Thing(name="r", clusters=("b",))]}, {CLUSTER: ["a"], ENDPOINTS: ["a"]})
+    assert said(script.settle_down(first)) == [(ROUTES, ["r"]), (CLUSTER, ["a"]), (ENDPOINTS, ["a"])]
+
+
+def test_a_stand_in_is_sent_at_once_and_gives_way() -> None:
+    """To who asks for what is not there, and again when it goes; where there is none, nothing is said."""
+    script = Script(WHOLE, group=Group(stand_in=stand_in))
+    found = script.settle_down(script.subscribe(LISTENER, "l"))
+    found += script.settle_down(script.publish(LISTENER, Thing(name="l")))
+    found += script.settle_down(script.publish(LISTENER, without=["l"]))
+    assert [[thing.salt for thing, _ in arrival.things] for arrival in found] == [[404], [0], [404]]
+    assert script.subscribe(ROUTES, "r") == []

@@ -170,6 +170,14 @@ def test_what_keeps_redirect_from_working(facts: redirect.Facts) -> None:
     assert one(redirect.judge(facts))[0] is Outcome.FAILED
 
 
+def test_a_kernel_without_tproxy_is_doubtful_for_who_wants_it() -> None:
+    """Nothing fails that nobody asked for."""
+    found = redirect.judge(redirect.Facts(tproxy=Misconfigured("no TPROXY", fix="sudo modprobe -a nft_tproxy")))
+    assert [(each.outcome, each.fix) for each in found if each.reason] == [
+        (Outcome.WARNING, "sudo modprobe -a nft_tproxy")
+    ]
+
+
 def test_redirect_is_tried_and_not_guessed() -> None:
     """Here, where tests make namespaces, it works."""
     assert wrong(redirect.judge(redirect.gather())) == []
