@@ -208,7 +208,7 @@ def account(reader: Reader | None, default: str = "default") -> str:
 
 
 def locality(reader: Reader | None) -> Locality:
-    """Parts may be left out at the end; a wrong one is nowhere."""
+    """Parts may be left out at the end, also all of them; a wrong one is nowhere."""
     given = reader.matching(LOCALITY, "region/zone/subzone", example="eu-west/1a") if reader else None
     return Locality.parse(given or "")
 

@@ -11,7 +11,7 @@ DNS_NAME = re.compile(r"(?=.{1,253}$)[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?(\.[a-z0-
 LABEL_KEY = re.compile(r"([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
 LABEL_VALUE = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?")
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-LOCALITY = re.compile(r"[^/*\s]+(/[^/*\s]+){0,2}")
+LOCALITY = re.compile(r"([^/*\s]+(/[^/*\s]+){0,2})?")
 """Region, zone and subzone."""
 
 DURATION = re.compile(r"([0-9]+(\.[0-9]+)?(h|ms|m|s))+")
