@@ -23,12 +23,20 @@ def accepted(files: tuple[Path, ...], where: Where, *, pattern: str) -> tuple[Wa
     """Shows every finding. Raises `Misconfigured` when a document is wrong, or there is none."""
     if not files:
         raise click.UsageError("name a file or a directory with -f, or -f - for standard input")
-    return _sound(check(read_sources(files, pattern=pattern), namespace=where.namespace_for()), where)
+    sources = read_sources(files, pattern=pattern)
+    checked = check(sources, namespace=where.namespace_for())
+    if not checked:
+        names = ", ".join(source.name for source in sources)
+        raise Misconfigured(f"no document in {names}: nothing, or nothing but comments", fix="is it the right file?")
+    if mesh := next((each.entry.file for each in checked if each.is_mesh), ""):
+        raise Misconfigured(
+            f"{mesh} describes a mesh: istioctl up runs it, and its rules are in force while it does",
+            fix="for a running mesh edit that file, or put rules into a file of their own",
+        )
+    return _sound(checked, where)
 
 
 def _sound(checked: tuple[Checked, ...], where: Where) -> tuple[Wanted, ...]:
-    if not checked:
-        raise Misconfigured("the files hold no document", fix="istioctl validate shows what is in them")
     lines = [line_of(found) for each in checked for found in each.diagnostics]
     if invalid := sum(each.verdict == "invalid" for each in checked):
         _refused(lines, invalid, len(checked))

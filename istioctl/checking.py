@@ -25,6 +25,11 @@ class Checked(NamedTuple):
     diagnostics: tuple[Diagnostic, ...]
 
     @property
+    def is_mesh(self) -> bool:
+        """Whether this is no object but the description of a mesh, as `istioctl up` takes it."""
+        return _is_mesh(self.entry)
+
+    @property
     def verdict(self) -> str:
         if has_errors(self.diagnostics):
             return "invalid"
@@ -52,7 +57,6 @@ def _namespace_of(root: Node | None) -> str | None:
 
 
 def _is_mesh(entry: Entry) -> bool:
-    """Whether this is no object but the description of a mesh, as `istioctl up` takes it."""
     root = entry.root
     return isinstance(root, Mapping) and bool(root.get("services")) and not (root.get("kind") or root.get("apiVersion"))
 

@@ -37,7 +37,7 @@ COMMANDS: tuple[Entry, ...] = (
     Entry("Run a mesh", "up", "Run the mesh that MESH_FILE describes, until Ctrl-C"),
     Entry("Run a mesh", "enter", "Run a command where a workload runs, as it would"),
     Entry("Run a mesh", "token", "Make a join token"),
-    Entry("Run a mesh", "kubeconfig", "Print the path of the running mesh's kubeconfig"),
+    Entry("Run a mesh", "kubeconfig", "Print the path of the running mesh's kubeconfig, or make others"),
     Entry("Write rules", "apply", "Create or change objects from files"),
     Entry("Write rules", "create", "Create objects from files"),
     Entry("Write rules", "replace", "Change objects from files"),

@@ -12,6 +12,8 @@ import msgspec
 
 from core.errors import Conflict, Expired, MeshError, NotFound, Unavailable
 from core.kinds.kind import Kind
+from core.manager.api.callers import OWNER, Admitted, Callers, Listed, Newcomer
+from core.manager.api.callers import PATH as CALLERS
 from core.manager.api.failures import Cause, Status
 from core.manager.api.histories import History
 from core.manager.api.objects import Resource, ResourceList
@@ -20,7 +22,7 @@ from core.manager.api.transactions import PATH as TRANSACTIONS
 from core.manager.api.transactions import Order, Outcome, Outcomes, Transaction
 from core.manager.status import MeshStatus
 from core.model.service import WorkloadKey
-from istioctl.managers import nearest
+from istioctl.managers import nearest, sockets
 from istioctl.transport import Way
 
 PATIENCE = 10.0
@@ -73,6 +75,7 @@ class Api:
     def _choose(self) -> None:
         self._way: Way = nearest(self._to) if isinstance(self._to, Path) else self._to
         self._connection = self._way.connection(self._timeout)
+        self._lost = False
 
     def __enter__(self) -> "Api":
         return self
@@ -168,6 +171,22 @@ class Api:
         """Raises `NotFound` when there is no such workload."""
         return self._ask("POST", "/v1/tokens", Made, body=wanted)
 
+    def callers(self) -> tuple[Listed, ...]:
+        """Who is let in over HTTPS."""
+        return self._ask("GET", CALLERS, Callers).callers
+
+    def admit(self, wanted: Newcomer) -> Admitted:
+        """Raises `Conflict` when there is somebody of that name."""
+        return self._ask("POST", CALLERS, Admitted, body=wanted)
+
+    def revoke(self, name: str) -> None:
+        """Raises `NotFound`, and `Conflict` for the owner."""
+        self._ask("DELETE", f"{CALLERS}/{quote(name, safe='')}", Status)
+
+    def rotate(self) -> None:
+        """The owner's token is another one then, also in the kubeconfig of the mesh."""
+        self._ask("POST", OWNER, Status)
+
     def _allow(self, seconds: float) -> None:
         """From the next request on, an answer may take so long."""
         self._timeout = self._connection.timeout = seconds
@@ -187,20 +206,26 @@ class Api:
     def _failure(self, status: Status) -> MeshError:
         return self._way.refused(status.code, status.message) or _failure(status)
 
-    def _exchange(self, method: str, path: str, body: bytes | None) -> tuple[int, bytes]:
+    def _exchange(self, method: str, path: str, body: bytes | None, *, again: bool = True) -> tuple[int, bytes]:
         """Once more on a new connection when the Manager has closed an idle one: every verb here may be repeated.
 
-        Where there are several, it may be another one: that which was asked before may be gone.
+        Where there are several, it may be another one: that which was asked before may be gone, also just now.
         """
+        if self._lost:
+            self._choose()
         used = self._connection.sock is not None
         try:
             return self._send(method, path, body)
         except (OSError, HTTPException) as error:
             self._connection.close()
-            if used and isinstance(error, ConnectionError):
+            if again and isinstance(error, ConnectionError) and (used or self._has_others()):
                 self._choose()
-                return self._exchange(method, path, body)
+                return self._exchange(method, path, body, again=False)
+            self._lost = True
             raise self._way.unreachable(error) from error
+
+    def _has_others(self) -> bool:
+        return isinstance(self._to, Path) and len(sockets(self._to)) > 1
 
     def _send(self, method: str, path: str, body: bytes | None) -> tuple[int, bytes]:
         """Asks again, as often as that makes sense, when the Manager says that these were too many requests."""

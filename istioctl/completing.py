@@ -76,6 +76,18 @@ def proxies(context: click.Context, parameter: click.Parameter, incomplete: str)
     return [name for name in names if name.startswith(incomplete)]
 
 
+def callers(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    """Who can be revoked; nothing when no Manager answers."""
+    where = context.find_object(Where)
+    assert where
+    try:
+        with where.api(timeout=PATIENCE) as api:
+            found = api.callers()
+    except MeshError:
+        return []
+    return [each.name for each in found if not each.owner and each.name.startswith(incomplete)]
+
+
 def _said(context: click.Context) -> tuple[str, ...]:
     """The kind and names on the command line so far."""
     said = next((context.params[name] for name in ("what", "kinds", "kind") if context.params.get(name)), ())

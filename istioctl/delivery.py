@@ -1,12 +1,15 @@
 """How far each proxy has come, in the words of Istio's `proxy-status`. From the Manager's answer to text."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from msgspec import to_builtins
 
 from core.manager.status import Delivery, Held, MeshStatus, ProxyStatus, Refusal
 from core.model.config import ConfigKey
 from istioctl.output import age, table
+from istioctl.reach import named
+
+SAME_WAY = "tell both the same (--capture and --interception)"
 
 TYPES = ("CDS", "LDS", "EDS", "RDS")
 
@@ -43,6 +46,12 @@ def overview(status: MeshStatus, *, now: float) -> str:
     return table(("NAME", *TYPES, "ENVOY", "CONNECTED", *(("MANAGER",) if several else ())), rows)
 
 
+def not_connected(absent: Sequence[object]) -> str:
+    """Of workloads whose proxy no Manager knows of; who is down for good and who only moves cannot be told apart."""
+    known = "what they live on is not known; they get the newest when they come"
+    return f"{len(absent)} not connected: {named(absent)} ({known})"
+
+
 def _version(proxy: ProxyStatus) -> str:
     """`1.40.0`; a client that is no Envoy is named."""
     return proxy.user_agent.removeprefix("envoy ") or "-"
@@ -77,6 +86,8 @@ def _facts(proxy: ProxyStatus, now: float) -> Iterator[tuple[str, str]]:
     yield "node", proxy.node
     yield "envoy", _version(proxy)
     yield "connected", f"for {age(now - proxy.connected_since)}"
+    if proxy.misled:
+        yield "traffic", f"{proxy.misled}; {SAME_WAY}"
 
 
 def _deliveries(proxy: ProxyStatus, held: tuple[Held, ...]) -> str:

@@ -1,13 +1,14 @@
 """How `get` prints objects. Columns are those of Istio's custom resource definitions (`additionalPrinterColumns`)."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import msgspec
 
 from core.kinds.kind import Kind
 from core.manager.api.objects import Resource, ValidationMessage
+from core.manager.api.tables import COLUMNS, cell
 from istioctl.names import qualified
 from istioctl.output import age, as_json, as_yaml, table
 
@@ -23,14 +24,9 @@ class Found(NamedTuple):
     named: bool
 
 
-def field(name: str) -> Cell:
-    """A field of the spec as kubectl prints it: text bare, a list as JSON, nothing for an absent one."""
-
-    def cell(resource: Resource) -> str:
-        value = msgspec.json.decode(resource.spec, type=dict[str, object]).get(name, "")
-        return value if isinstance(value, str) else msgspec.json.encode(value).decode()
-
-    return cell
+def _field(path: str) -> Cell:
+    """A field of the spec, as the config API's own tables have it."""
+    return lambda resource: cell(msgspec.json.decode(resource.spec), path)
 
 
 def _age(resource: Resource) -> str:
@@ -48,11 +44,6 @@ def verdict(messages: Sequence[ValidationMessage]) -> str:
 
 _LEVELS = ("ERROR", "WARNING", "INFO")
 
-SPECIAL: Mapping[str, tuple[tuple[str, Cell], ...]] = {
-    "VirtualService": (("GATEWAYS", field("gateways")), ("HOSTS", field("hosts"))),
-    "DestinationRule": (("HOST", field("host")),),
-    "ServiceEntry": (("HOSTS", field("hosts")), ("LOCATION", field("location")), ("RESOLUTION", field("resolution"))),
-}
 WIDE: tuple[tuple[str, Cell], ...] = (
     ("VERSION", lambda resource: resource.metadata.resource_version),
     ("GENERATION", lambda resource: str(resource.metadata.generation)),
@@ -92,7 +83,11 @@ def columns_of(kind: Kind, *, output: str, namespaces: bool, many: bool = False)
     prefix = f"{kind.kind.lower()}/" if many else ""
     columns: list[tuple[str, Cell]] = [("NAMESPACE", lambda r: r.metadata.namespace)] if namespaces else []
     columns += [("NAME", lambda r: prefix + r.metadata.name)]
-    return (*columns, *SPECIAL.get(kind.kind, ()), ("AGE", _age), *(WIDE if output == "wide" else ()))
+    return (*columns, *_special(kind), ("AGE", _age), *(WIDE if output == "wide" else ()))
+
+
+def _special(kind: Kind) -> Columns:
+    return tuple((title.upper(), _field(path)) for title, path in COLUMNS.get(kind.kind, ()))
 
 
 def cells(columns: Columns, resource: Resource) -> list[str]:

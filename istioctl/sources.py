@@ -1,6 +1,7 @@
 """Reads what `-f` names: files, directories, standard input. Texts only; what they mean is decided elsewhere."""
 
 import sys
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -40,7 +41,12 @@ def _read(path: Path, pattern: str) -> Iterator[Source]:
 
 
 def _text(content: bytes) -> str:
-    """Bytes that are no UTF-8 become lone surrogates: whoever reads the text reports them with line and column."""
+    """Bytes that are no UTF-8 become lone surrogates: whoever reads the text reports them with line and column.
+
+    YAML may be UTF-16 with a mark at its beginning (YAML 1.2 §5.2); some editors and shells of Windows write that.
+    """
+    if content.startswith((BOM_UTF16_LE, BOM_UTF16_BE)):
+        return content.decode("utf-16", "replace")
     return content.decode("utf-8-sig", "surrogateescape")
 
 

@@ -74,10 +74,10 @@ class UnixSocket:
             case PermissionError():
                 return Denied(f"{self} belongs to another user", fix="run istioctl as the user who started the mesh")
             case TimeoutError():
-                kill = f"pkill -KILL -f '[c]ore.manager .*{self.path.parent}'"
-                fix = f"try again; then: {kill}, and istioctl up starts it anew"
+                fix = "try again: istioctl up ends a Manager that says nothing for 20 s, and starts it anew"
                 return Unavailable(f"the Manager at {self} did not answer in time", fix=fix)
-        return Unavailable(f"the Manager at {self} broke off: {error}", fix="look at what istioctl up printed")
+        fix = "try again: what it has written already is not written twice (istioctl up says what happened)"
+        return Unavailable(f"the Manager at {self} broke off: {error}", fix=fix)
 
     def refused(self, code: int, message: str) -> MeshError | None:
         return None
@@ -116,7 +116,8 @@ class Https:
                 return Unavailable(
                     f"{self} did not answer in time", fix="try again; is the address reachable from here?"
                 )
-        return Unavailable(f"{self} broke off: {error}", fix="try again")
+        fix = "try again: what it has written already is not written twice"
+        return Unavailable(f"{self} broke off: {error}", fix=fix)
 
     def refused(self, code: int, message: str) -> MeshError | None:
         if code == 401:

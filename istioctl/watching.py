@@ -18,6 +18,27 @@ LONGEST_PAUSE: Final = 2.0
 Say = Callable[[str], None]
 
 
+class Absence:
+    """A Manager that is away: `say` is told when it goes, and when it is back."""
+
+    def __init__(self, say: Say, sleep: Callable[[float], None] = time.sleep) -> None:
+        self._say = say
+        self._sleep = sleep
+        self._pause = 0.0
+
+    def wait(self, error: Unavailable) -> None:
+        """A little longer each time."""
+        if not self._pause:
+            self._say(f"{error}; waiting for it (Ctrl-C ends this)")
+        self._pause = min(LONGEST_PAUSE, self._pause * 2 or FIRST_PAUSE)
+        self._sleep(self._pause)
+
+    def over(self) -> None:
+        if self._pause:
+            self._say("the Manager is back")
+        self._pause = 0.0
+
+
 class Change(NamedTuple):
     """`type` is the API's word: ADDED, MODIFIED or DELETED, which shows the object as it was last."""
 
@@ -47,10 +68,9 @@ class Watcher:
         self._api = api
         self._subject = subject
         self._say = say
-        self._sleep = sleep
+        self._absence = Absence(say, sleep)
         self._known: dict[_Key, Resource] = {}
         self._at = ""
-        self._pause = 0.0
 
     def begin(self) -> tuple[Resource, ...]:
         """What there is. Raises what `Api` raises."""
@@ -65,12 +85,12 @@ class Watcher:
             except Expired:
                 yield from self._listed_again()
             except Unavailable as error:
-                self._wait(error)
+                self._absence.wait(error)
 
     def _streamed(self) -> Iterator[Change]:
         kind, namespace, name = self._subject
         for event in self._api.watch(kind, namespace, name=name, since=self._at):
-            self._back()
+            self._absence.over()
             if change := self._taken(event):
                 yield change
 
@@ -97,7 +117,7 @@ class Watcher:
         try:
             now = self._listed()
         except Unavailable as error:
-            self._wait(error)
+            self._absence.wait(error)
             return
         self._say("the Manager does not remember every change since then: what follows is what is different now")
         before, self._known = self._known, now
@@ -107,17 +127,6 @@ class Watcher:
                 yield Change("ADDED", each)
             elif each.metadata != before[key].metadata:
                 yield Change("MODIFIED", each)
-
-    def _wait(self, error: Unavailable) -> None:
-        if not self._pause:
-            self._say(f"{error}; waiting for it (Ctrl-C ends this)")
-        self._pause = min(LONGEST_PAUSE, self._pause * 2 or FIRST_PAUSE)
-        self._sleep(self._pause)
-
-    def _back(self) -> None:
-        if self._pause:
-            self._say("the Manager is back")
-        self._pause = 0.0
 
 
 def _key(resource: Resource) -> _Key:

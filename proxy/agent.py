@@ -335,7 +335,7 @@ class Agent:
         except Unavailable:
             state = "no answer on its admin socket"
         message = f"Envoy of {self._workload.key} is not ready after {seconds:g} s ({state})"
-        where = self._settings.xds_socket or self._settings.xds
+        where = " or ".join(self._settings.xds_sockets) or self._settings.xds
         fix = f"Is a Manager answering on {where}? See {self._files.log}."
         return Unavailable(message, fix=fix)
 

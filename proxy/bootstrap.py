@@ -7,14 +7,13 @@ import ipaddress
 import re
 from collections.abc import Sequence
 from enum import StrEnum
-from typing import assert_never
 
 import msgspec
 
 from core.model.identity import CERTIFICATE, CERTIFICATE_FILE, ROOTS, ROOTS_FILE, SpiffeId
 from core.model.mesh import Mesh
 from core.model.peer import CLUSTER, Peer, workload_name
-from core.model.workload import Explicit, Proxyless, Redirected, Workload, node_id
+from core.model.workload import Redirected, Workload, node_id
 
 Json = dict[str, object]
 
@@ -80,12 +79,12 @@ def bootstrap(
     workload: Workload,
     *,
     mesh: Mesh,
-    xds: str | Sequence[str] | Elsewhere,
+    xds: Sequence[str] | Elsewhere,
     admin_socket: str,
     transport: Transport = Transport.DELTA,
 ) -> Json:
-    """Envoy's `config.bootstrap.v3.Bootstrap`. `xds` is a Manager's unix socket for this workload, those of several,
-    or a port. Of several Envoy takes any, and the next one whenever a stream ends or cannot be had.
+    """Envoy's `config.bootstrap.v3.Bootstrap`. `xds`: the unix sockets of Managers for this workload, or the port of
+    one. Of several sockets Envoy takes any, and the next one whenever a stream ends or cannot be had.
 
     Envoy makes `admin_socket`, a unix socket too.
     """
@@ -169,22 +168,10 @@ def _metadata(workload: Workload, mesh: Mesh) -> Json:
         "INSTANCE_IPS": workload.address,
         "LABELS": workload.labels.as_dict(),
         "MESH_ID": mesh.trust_domain,
-        "INTERCEPTION_MODE": _interception(workload),
+        "INTERCEPTION_MODE": workload.interception,
         "PEER": peer,
         "SELF": f"{identity}|{peer}",
     }
-
-
-def _interception(workload: Workload) -> str:
-    match workload.capture:
-        case Explicit():
-            return "NONE"
-        case Redirected(transparent=transparent):
-            return "TPROXY" if transparent else "REDIRECT"
-        case Proxyless():
-            raise ValueError(f"{workload.key} has no Envoy")
-        case _:
-            assert_never(workload.capture)
 
 
 def _dynamic(transport: Transport) -> Json:
@@ -206,7 +193,7 @@ def _ads() -> Json:
     return {"ads": {}, "resource_api_version": "V3", "initial_fetch_timeout": "0s"}
 
 
-def _xds_cluster(xds: str | Sequence[str] | Elsewhere) -> Json:
+def _xds_cluster(xds: Sequence[str] | Elsewhere) -> Json:
     keepalive = {"interval": KEEPALIVE_INTERVAL, "timeout": KEEPALIVE_TIMEOUT}
     http2: Json = {"explicit_http_config": {"http2_protocol_options": {"connection_keepalive": keepalive}}}
     options = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
@@ -217,10 +204,9 @@ def _xds_cluster(xds: str | Sequence[str] | Elsewhere) -> Json:
     }
 
 
-def _reached(xds: str | Sequence[str] | Elsewhere) -> Json:
+def _reached(xds: Sequence[str] | Elsewhere) -> Json:
     if not isinstance(xds, Elsewhere):
-        pipes = [_pipe(path) for path in ([xds] if isinstance(xds, str) else xds)]
-        return {"type": "STATIC", "connect_timeout": "1s", "load_assignment": _assignment(*pipes)}
+        return {"type": "STATIC", "connect_timeout": "1s", "load_assignment": _assignment(*map(_pipe, xds))}
     address: Json = {"socket_address": {"address": xds.host, "port_value": xds.port}}
     return {
         **({"type": "STATIC"} if _is_address(xds.host) else {"type": "STRICT_DNS", "dns_lookup_family": "ALL"}),

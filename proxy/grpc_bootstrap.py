@@ -10,15 +10,12 @@ from core.model.mesh import Mesh
 from core.model.workload import Workload, node_id
 from proxy.bootstrap import Elsewhere
 from proxy.envoy_process import Files
-from proxy.identity.pem import CHAIN, KEY, ROOTS
+from proxy.identity.pem import CHAIN, KEY, REFRESH, ROOTS
 
 Json = dict[str, object]
 
 SERVER_TEMPLATE = "grpc/server?xds.resource.listening_address=%s"
 """How a server asks the Manager for its listener (gRFC A36); the Manager answers to this form alone."""
-
-REFRESH = "2s"
-"""How often gRPC looks at the files of its certificate. Left alone: 10 minutes, more than a short life."""
 
 
 class GrpcFiles(Files, frozen=True):
@@ -71,5 +68,5 @@ def _files(certificates: Path) -> Json:
         "certificate_file": str(certificates / CHAIN),
         "private_key_file": str(certificates / KEY),
         "ca_certificate_file": str(certificates / ROOTS),
-        "refresh_interval": REFRESH,
+        "refresh_interval": f"{REFRESH:g}s",
     }

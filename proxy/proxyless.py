@@ -5,6 +5,7 @@ As `Agent` in everything but Envoy, which does not run. Not for what the applica
 
 import asyncio
 import contextlib
+import os
 import random
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -24,6 +25,10 @@ from proxy.state import Phase
 
 BOOTSTRAP = "GRPC_XDS_BOOTSTRAP"
 """The variable by which gRPC finds its bootstrap (gRFC A27)."""
+
+EXPERIMENTS, FATAL = "GRPC_EXPERIMENTS", "xds_server_filter_chain_per_route"
+"""An experiment that is on in the C core of 1.85: a server with it dies of the first call that it answers with an error
+before anything else. Cores that do not know it say so in their log, and go on."""
 
 
 class ProxylessAgent(Agent):
@@ -88,4 +93,11 @@ def agent_for(work: Assignment, host: Host) -> Agent:
 
 
 def _told(command: Command, bootstrap: Path) -> Command:
-    return msgspec.structs.replace(command, environment={BOOTSTRAP: str(bootstrap), **command.environment})
+    told = {BOOTSTRAP: str(bootstrap), **command.environment, EXPERIMENTS: _experiments(command)}
+    return msgspec.structs.replace(command, environment=told)
+
+
+def _experiments(command: Command) -> str:
+    """Those that somebody asked for, and what he did not say himself."""
+    own = command.environment.get(EXPERIMENTS, os.environ.get(EXPERIMENTS, ""))
+    return own if FATAL in own else ",".join(filter(None, (own, f"-{FATAL}")))

@@ -24,9 +24,9 @@ class Scrape(msgspec.Struct, frozen=True, kw_only=True):
 class AgentSettings(msgspec.Struct, frozen=True, kw_only=True):
     """What is this agent's own. Times are seconds.
 
-    `directory` is made (0700) and emptied by the agent; Envoy runs in it. `xds_socket` is the Manager's unix socket for
-    this workload, `further_xds_sockets` those of other Managers, or `xds` its port elsewhere; `identity` is where
-    certificates come from: without it there are none, and Envoy starts at once.
+    `directory` is made (0700) and emptied by the agent; Envoy runs in it. `xds_sockets` are the unix sockets for
+    this workload of the Managers here, or `xds` is the port of one elsewhere; `identity` is where certificates come
+    from: without it there are none, and Envoy starts at once.
     `termination_drain`: how long open connections may end by themselves when the agent stops (Istio: 5), and at least
     `drain_minimum`, in which others hear that this workload is leaving; 0: they may not.
     `hold_application`: it starts once Envoy is ready. `application_ports`: what is probed for `/app-health`, beside the
@@ -36,8 +36,7 @@ class AgentSettings(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     directory: str
-    xds_socket: str = ""
-    further_xds_sockets: tuple[str, ...] = ()
+    xds_sockets: tuple[str, ...] = ()
     xds: Elsewhere | None = None
     identity: Source | None = None
     certificate_lifetime: int = LIFETIME
@@ -55,11 +54,6 @@ class AgentSettings(msgspec.Struct, frozen=True, kw_only=True):
     ready_port: int | None = None
     metrics_port: int | None = None
     keep_logs: bool = False
-
-    @property
-    def xds_sockets(self) -> tuple[str, ...]:
-        """Of all Managers of this machine; none when they are elsewhere."""
-        return (self.xds_socket, *self.further_xds_sockets) if self.xds_socket else ()
 
 
 class Host(msgspec.Struct, frozen=True, kw_only=True):

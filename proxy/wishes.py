@@ -151,11 +151,8 @@ def _settings(wishes: Wishes) -> AgentSettings:
             "no Manager is named", fix="Give --state-dir, or --manager with --xds, --token and --roots."
         )
     state = Path(wishes.state_dir).absolute()
-    managers = homes(state)
-    xds, *further_xds = (str(xds_socket(home, wishes.key)) for home in managers)
-    ca, *further_ca = (str(ca_socket(home, wishes.key)) for home in managers)
-    identity = Local(socket=ca, further=tuple(further_ca))
-    return msgspec.structs.replace(common, xds_socket=xds, further_xds_sockets=tuple(further_xds), identity=identity)
+    xds, ca = (tuple(str(of(home, wishes.key)) for home in homes(state)) for of in (xds_socket, ca_socket))
+    return msgspec.structs.replace(common, xds_sockets=xds, identity=Local(sockets=ca))
 
 
 def _elsewhere(wishes: Wishes, common: AgentSettings) -> AgentSettings:

@@ -6,14 +6,13 @@ a slow one costs nothing, and is told when what it has yet to read is no longer 
 
 import asyncio
 from bisect import bisect_right
-from collections.abc import Callable
 from typing import Generic, TypeVar
 
 V = TypeVar("V")
 
 
 class Journal(Generic[V]):
-    """Knows every value with a number from `first` + 1 to `last`; of those before, nothing is known."""
+    """Knows the newest values, each by its number; one can go on from any number after which nothing is forgotten."""
 
     def __init__(self, *, last: int = 0) -> None:
         self._values: list[V] = []
@@ -24,16 +23,8 @@ class Journal(Generic[V]):
         self._bell = asyncio.Event()
 
     @property
-    def first(self) -> int:
-        """The smallest number that one can go on from."""
-        return self._first
-
-    @property
     def last(self) -> int:
         return self._last
-
-    def values(self) -> tuple[V, ...]:
-        return tuple(self._values)
 
     def append(self, *values: V) -> None:
         """They get the numbers after `last`."""
@@ -49,11 +40,6 @@ class Journal(Generic[V]):
     def keep(self, newest: int) -> None:
         """Forgets all but the `newest` values."""
         self._forget(len(self._values) - newest)
-
-    def forget_while(self, outdated: Callable[[V], bool]) -> None:
-        """Forgets the oldest values up to the first that is not outdated."""
-        kept = next((place for place, value in enumerate(self._values) if not outdated(value)), len(self._values))
-        self._forget(kept)
 
     def forget_to(self, number: int) -> None:
         """Forgets the values up to `number`."""

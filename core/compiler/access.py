@@ -3,15 +3,33 @@
 Which documents are for which workload is decided in `precedence`.
 """
 
+import re
 from collections.abc import Callable, Iterator
 
 import msgspec
+from msgspec.structs import replace
 
 from core.compiler.inputs import Inputs
 from core.compiler.precedence import access_rules_for
 from core.incremental import derived
-from core.ir.access import AccessRule, Action, Clause, Header, Never, Operation, Source, UrlPath, What, Who
+from core.ir.access import (
+    AccessRule,
+    Action,
+    Clause,
+    Header,
+    Never,
+    Operation,
+    Port,
+    ServerName,
+    Source,
+    Suffix,
+    UrlPath,
+    What,
+    Who,
+)
+from core.ir.values import Exact, Prefix, Regex
 from core.model.service import WorkloadKey
+from core.model.workload import EntryPort
 from core.view.access import Check, Policy
 
 ORDER: tuple[Action, ...] = ("AUDIT", "DENY", "ALLOW")
@@ -31,9 +49,10 @@ ANYBODY = Access()
 @derived
 def access(inputs: Inputs, key: WorkloadKey) -> Access:
     """For all ports of a workload. Dry runs come first, so that they are asked about every call."""
-    rules = access_rules_for(inputs, key)
-    if not rules:
+    rules, workload = access_rules_for(inputs, key), inputs.workloads.get(key)
+    if not rules or workload is None:
         return ANYBODY
+    rules = tuple(_at_doors(rule, workload.ports) for rule in rules) if workload.ports else rules
     grpc = (each for each in _checks(rules, _of_grpc) if not each.dry_run and each.action != "AUDIT")
     return Access(tuple(_checks(rules, _as_written)), tuple(_checks(rules, _of_bytes)), tuple(grpc))
 
@@ -59,6 +78,25 @@ def _policies(rule: AccessRule, reading: Reading) -> Iterator[Policy]:
             yield Policy(name=name, clause=read, origin=rule.origin.at("rules").at(index))
 
 
+def _at_doors(rule: AccessRule, doors: tuple[EntryPort, ...]) -> AccessRule:
+    """What documents call a port of a gateway is open at another number, by which the proxy knows it."""
+    known = {door.port: Port(door.target) for door in doors}
+
+    def opened(what: What) -> What:
+        return What(any_of=tuple(map(number, what.any_of)), none_of=tuple(map(number, what.none_of)))
+
+    def number(operation: Operation) -> Operation:
+        return known.get(operation.number, operation) if isinstance(operation, Port) else operation
+
+    return replace(
+        rule,
+        clauses=tuple(
+            replace(clause, operations=tuple(tuple(map(opened, every)) for every in clause.operations))
+            for clause in rule.clauses
+        ),
+    )
+
+
 def _as_written(action: Action, clause: Clause) -> Clause:
     return clause
 
@@ -71,8 +109,36 @@ def _of_bytes(action: Action, clause: Clause) -> Clause | None:
 
 
 def _of_grpc(action: Action, clause: Clause) -> Clause | None:
-    """gRPC does not show its own headers to policies (gRFC A41)."""
-    return _without(action, clause, lambda each: isinstance(each, Header) and each.name.startswith("grpc-"))
+    """gRPC does not show its own headers and bytes to policies, nor the name in the TLS handshake (gRFC A41)."""
+    read = _without(action, clause, _hidden)
+    return read and replace(
+        read, operations=tuple(tuple(_of_joined(action, what) for what in every) for every in read.operations)
+    )
+
+
+def _of_joined(action: Action, what: What) -> What:
+    """gRPC joins the values of a repeated header by commas. Nobody gets in by sending one more."""
+    if action == "ALLOW":
+        return replace(what, none_of=tuple(map(_among_others, what.none_of)))
+    return replace(what, any_of=tuple(map(_among_others, what.any_of)))
+
+
+def _among_others(operation: Operation) -> Operation:
+    match operation:
+        case Header(name, Exact(value)) if name[0] != ":":
+            return Header(name, Regex(f"(.*,)?{re.escape(value)}(,.*)?"))
+        case Header(name, Prefix(value)) if name[0] != ":":
+            return Header(name, Regex(f"(.*,)?{re.escape(value)}.*"))
+        case Header(name, Suffix(value)) if name[0] != ":":
+            return Header(name, Regex(f".*{re.escape(value)}(,.*)?"))
+        case _:
+            return operation
+
+
+def _hidden(each: Source | Operation) -> bool:
+    if isinstance(each, Header):
+        return each.name.startswith("grpc-") or each.name.endswith("-bin") or each.name == "te"
+    return isinstance(each, ServerName)
 
 
 def _without(action: Action, clause: Clause, unknown: Callable[[Source | Operation], bool]) -> Clause | None:

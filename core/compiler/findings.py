@@ -5,7 +5,7 @@ What is wrong within one document is found when it is lowered.
 
 from collections.abc import Iterator
 
-from core.compiler.access_findings import governs_nobody, not_followed_by_grpc
+from core.compiler.access_findings import asks_for_identities_in_vain, governs_nobody, not_followed_by_grpc
 from core.compiler.disagreement import disagreements
 from core.compiler.gateway_findings import gateway_findings, rule_findings
 from core.compiler.grpc_findings import not_followed_of_policy, not_followed_of_routes, not_reached
@@ -37,7 +37,11 @@ def findings(inputs: Inputs, key: ConfigKey) -> tuple[Diagnostic, ...]:
         found += selects_nobody(inputs, peers)
     access = inputs.access_rules.get(key)
     if access is not None:
-        found += (*governs_nobody(inputs, access), *not_followed_by_grpc(inputs, access))
+        found += (
+            *governs_nobody(inputs, access),
+            *not_followed_by_grpc(inputs, access),
+            *asks_for_identities_in_vain(inputs, access),
+        )
     declaration = inputs.declarations.get(key)
     if declaration is not None:
         found += (*disagreements(inputs, declaration), *not_reached(inputs, declaration))

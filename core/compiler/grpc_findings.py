@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from core.compiler.inputs import Inputs
 from core.compiler.precedence import service_for
-from core.compiler.proxyless import MOST_ABSENT, is_grpc_call
+from core.compiler.proxyless import MOST_ABSENT, MOST_RETRIES, is_grpc_call
 from core.diagnostics import Diagnostic, Severity
 from core.incremental import derived
 from core.ir.declared import Declaration
@@ -140,6 +140,8 @@ def _forward(action: Forward, origin: Origin) -> Iterator[Finding]:
 def _retry(retry: Retry, origin: Origin) -> Iterator[Finding]:
     if retry.per_try_timeout:
         yield origin.at("perTryTimeout"), "perTryTimeout", IGNORED
+    if retry.attempts > MOST_RETRIES:
+        yield origin.at("attempts"), f"more than {MOST_RETRIES} attempts", "there are no more"
     known = _RETRIED.union(DEFAULT_RETRY.conditions)
     for condition in (each for each in retry.conditions if retry.attempts and each not in known):
         yield origin.at("retryOn"), f"retries on {condition}", IGNORED

@@ -31,6 +31,9 @@ from core.view.upstream import Discovered, LoadAssignment, Upstream
 MOST_ABSENT = 4
 """Conditions on headers that must not match, in one match: each of them doubles the routes."""
 
+MOST_RETRIES = 4
+"""gRPC makes no more (gRFC A6), and complains in its log of whoever asks for them."""
+
 EVERY_ADDRESS = ("0.0.0.0", "[::]")
 """A server that listens on all addresses asks by one of these."""
 
@@ -54,7 +57,7 @@ def targets(inputs: Inputs, namespace: str, key: ServiceKey) -> tuple[Target, ..
 
 def would_be(target: str, namespace: str, domain_suffix: str) -> str:
     """The upstream that `target` would stand for to callers in `namespace`, if there were such a service."""
-    host, _, port = target.rpartition(":")
+    host, _, port = target.rpartition(":") if ":" in target else (target, "", "")
     name, _, other = host.removesuffix(".svc").partition(".")
     full = host if "." in other else f"{name}.{other or namespace}.svc.{domain_suffix}"
     return names.outbound(full, int(port) if port.isdecimal() else 0)
@@ -88,7 +91,8 @@ def grpc_routes(route: Route) -> Iterator[Route]:
     action = route.action
     if isinstance(action, ForwardTo):
         plain = tuple(replace(each, headers=NO_HEADERS) for each in action.upstreams)
-        action = replace(action, upstreams=plain, rewrite=Rewrite(), mirrors=())
+        retry = replace(action.retry, attempts=min(action.retry.attempts, MOST_RETRIES)) if action.retry else None
+        action = replace(action, upstreams=plain, rewrite=Rewrite(), mirrors=(), retry=retry)
     for match in _matches(route.match):
         yield replace(route, match=match, action=action, headers=NO_HEADERS, operation="")
 

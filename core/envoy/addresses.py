@@ -15,6 +15,19 @@ def internal(listener: str) -> address_pb2.Address:
     )
 
 
+_BIND_ADDRESS_NO_PORT = 24
+"""IP_BIND_ADDRESS_NO_PORT, which Python's `socket` does not name."""
+
+PORT_AT_BIND = socket_option_pb2.SocketOption(
+    level=sockets.IPPROTO_IP,
+    name=_BIND_ADDRESS_NO_PORT,
+    int_value=0,
+    state=socket_option_pb2.SocketOption.STATE_PREBIND,
+)
+"""The kernel chooses the port of a connection when it is bound, not when it connects (what Envoy asks for by itself).
+Linux gives odd ports at the one, and even ones at the other, as long as there are any."""
+
+
 def mark(value: int) -> socket_option_pb2.SocketOption:
     """SO_MARK, by which rules of capture know a connection."""
     state = socket_option_pb2.SocketOption.STATE_PREBIND

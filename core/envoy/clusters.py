@@ -182,7 +182,7 @@ def _original_destination(where: OriginalDestination) -> cluster_pb2.Cluster:
     if where.source:
         cluster.upstream_bind_config.source_address.CopyFrom(addresses.socket(where.source, 0).socket_address)
     if where.mark:
-        cluster.upstream_bind_config.socket_options.append(addresses.mark(where.mark))
+        cluster.upstream_bind_config.socket_options.extend((addresses.mark(where.mark), addresses.PORT_AT_BIND))
     return cluster
 
 

@@ -40,6 +40,10 @@ _Policy = cluster_pb2.LoadBalancingPolicy
 LARGEST_RING = 4096
 """What clients of gRPC take at most unless they are told otherwise (gRFC A42)."""
 
+_HASTE = 2000
+"""Milliseconds. The C core of gRPC has two clocks, of which one is 1 to 2 s behind, and counts the time that a call
+may take from the one to the other (grpc/grpc#34547): with a second or less, every call would fail at once."""
+
 _CHANNEL = "io.grpc.channel_id"
 """What gRPC hashes where proxies would hash the caller's address (gRFC A42)."""
 
@@ -94,7 +98,7 @@ def encode_route(route: Route) -> bytes:
     message.route.ClearField("timeout")
     message.route.ClearField("max_grpc_timeout")
     if action.timeout:
-        message.route.max_stream_duration.max_stream_duration.CopyFrom(milliseconds(action.timeout))
+        message.route.max_stream_duration.max_stream_duration.CopyFrom(milliseconds(action.timeout + _HASTE))
     if isinstance(action.hash_key, HashSourceIp):
         del message.route.hash_policy[:]
         message.route.hash_policy.add().filter_state.key = _CHANNEL

@@ -44,6 +44,11 @@ MUTUAL = Struct(fields={"tlsMode": Value(string_value="istio")})
 NOBODY = "nobody"
 """No certificate names it: SPIFFE IDs are URIs. Without any name, Envoy would trust the whole mesh."""
 
+# Who resumes a session shows no certificate: he would be whom he was, for hours after that one was over.
+_PROVED_EACH_TIME = tls_pb2.DownstreamTlsContext(
+    disable_stateless_session_resumption=True, disable_stateful_session_resumption=True
+)
+
 
 def _file(name: str, path: str) -> _Secret:
     source = config_source_pb2.PathConfigSource(path=path)
@@ -83,7 +88,9 @@ def server(security: ServerSecurity) -> base_pb2.TransportSocket | None:
                 combined_validation_context=_named([_workload_of(domain)]),
                 alpn_protocols=protocols,
             )
-            return _tls(tls_pb2.DownstreamTlsContext(common_tls_context=common, require_client_certificate=YES))
+            context = tls_pb2.DownstreamTlsContext(common_tls_context=common, require_client_certificate=YES)
+            context.MergeFrom(_PROVED_EACH_TIME)
+            return _tls(context)
         case Terminate():
             return _tls(_terminated(security))
         case _:
@@ -102,6 +109,7 @@ def _terminated(security: Terminate) -> tls_pb2.DownstreamTlsContext:
         roots = _Secret(name=security.roots, sds_config=ads.SOURCE)
         context.common_tls_context.validation_context_sds_secret_config.CopyFrom(roots)
         context.require_client_certificate.CopyFrom(YES)
+        context.MergeFrom(_PROVED_EACH_TIME)
     return context
 
 

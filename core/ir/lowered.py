@@ -15,7 +15,11 @@ Rule = RouteRule | DestinationPolicy | Declaration | GatewayRule | PeerRule | Ac
 
 
 class Lowered(msgspec.Struct, frozen=True):
-    """A document with an error has no rules: nothing of it takes effect."""
+    """A document with an error has no rules: nothing of it takes effect.
+
+    `instead`: what does, of a document that somebody relies on to keep callers out.
+    """
 
     rules: tuple[Rule, ...] = ()
     diagnostics: tuple[Diagnostic, ...] = ()
+    instead: tuple[Rule, ...] = ()

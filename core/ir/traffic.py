@@ -68,7 +68,6 @@ class ConnectionPool(msgspec.Struct, frozen=True, kw_only=True):
     max_connections: int = UNLIMITED
     connect_timeout: int = 0
     max_connection_duration: int = 0
-    tcp_idle_timeout: int = 0
     keep_alive: KeepAlive | None = None
     max_pending_requests: int = UNLIMITED
     max_requests: int = UNLIMITED

@@ -9,7 +9,7 @@ from core.diagnostics import Diagnostic, Severity
 from core.ir.lowered import Lowered
 from core.ir.values import Inherit
 from core.kinds import log_format, names, scalars
-from core.kinds.findings import Context
+from core.kinds.findings import UNSUPPORTED, Context
 from core.kinds.kind import Kind, Spec
 from core.kinds.networking.locality import LocalitySpec
 from core.kinds.networking.locality import lower as lower_locality
@@ -27,6 +27,10 @@ class OutboundTrafficPolicySpec(Spec, frozen=True):
     mode: Literal["ALLOW_ANY", "REGISTRY_ONLY"] = "ALLOW_ANY"
 
 
+class PathNormalizationSpec(Spec, frozen=True):
+    normalization: Literal["DEFAULT", "NONE", "BASE", "MERGE_SLASHES", "DECODE_AND_MERGE_SLASHES"] = "DEFAULT"
+
+
 class MeshConfigSpec(Spec, frozen=True):
     """`domainSuffix` is ours: Istio has it as a flag of its control plane."""
 
@@ -40,6 +44,7 @@ class MeshConfigSpec(Spec, frozen=True):
     access_log_format: str = ""
     enable_auto_mtls: bool = True
     locality_lb_setting: LocalitySpec | None = None
+    path_normalization: PathNormalizationSpec | None = None
 
     later: ClassVar[Mapping[str, Severity]] = dict.fromkeys(
         (
@@ -50,7 +55,7 @@ class MeshConfigSpec(Spec, frozen=True):
             "enablePrometheusMerge", "enableTracing", "extensionProviders", "h2UpgradePolicy", "hboneIdleTimeout",
             "inboundClusterStatName", "inboundTrafficPolicy", "ingressClass", "ingressControllerMode",
             "ingressSelector", "ingressService", "meshMTLS", "outboundClusterStatName",
-            "pathNormalization", "protocolDetectionTimeout", "proxyHttpPort", "proxyInboundListenPort",
+            "protocolDetectionTimeout", "proxyHttpPort", "proxyInboundListenPort",
             "proxyListenPort", "serviceScopeConfigs", "serviceSettings", "tcpKeepalive", "tlsDefaults",
             "trustDomainAliases", "verifyCertificateAtClient",
         ),
@@ -97,6 +102,7 @@ def _mesh(context: Context, spec: MeshConfigSpec) -> Mesh:
     for field, text in (("domainSuffix", spec.domain_suffix), ("trustDomain", spec.trust_domain)):
         if not names.is_dns_name(text):
             context.error(at.at(field), f"{field} {text[:80]!r} is not a DNS name", fix="for example cluster.local")
+    _check_paths(context, spec.path_normalization or PathNormalizationSpec())
     outbound = spec.outbound_traffic_policy or OutboundTrafficPolicySpec()
     timeout = spec.connect_timeout
     locality = lower_locality(context, spec.locality_lb_setting, at.at("localityLbSetting"))
@@ -112,6 +118,14 @@ def _mesh(context: Context, spec: MeshConfigSpec) -> Mesh:
         auto_mtls=spec.enable_auto_mtls,
         locality=DEFAULTS.locality if isinstance(locality, Inherit) else locality,
     )
+
+
+def _check_paths(context: Context, spec: PathNormalizationSpec) -> None:
+    """An error: with other paths than these, policies would let in other callers."""
+    if spec.normalization not in ("DEFAULT", "BASE"):
+        at = context.root.at("pathNormalization").at("normalization")
+        message = f"pathNormalization {spec.normalization} is not supported yet: paths are normalised as by BASE"
+        context.error(at, message, fix="take it out, and allow certain paths rather than deny some", code=UNSUPPORTED)
 
 
 def _access_log(context: Context, spec: MeshConfigSpec) -> AccessLog:

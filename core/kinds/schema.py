@@ -4,6 +4,7 @@ The quick way is msgspec alone. Only a document that it refuses is walked: that 
 type with its path, and evens out what proto3 JSON allows (snake_case names, null for absent, 1.0 for 1).
 """
 
+import re
 from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import TypeVar, cast
@@ -255,12 +256,14 @@ def _advice(value: object, wanted: str) -> str:
         case bool() if wanted == "text" or wanted.startswith("one of"):
             return "YAML reads bare yes, no, on, off, true and false as booleans: put the text in quotes"
         case int() | float() if wanted == "text":
-            return "put it in quotes"
+            return f"put it in quotes; if it is a time, give it a unit: {value}s"
         case str() if wanted.startswith(("a whole number", "a number", "true or false")):
             return "write it without quotes" if _bare(value) else ""
         case str() if wanted.startswith("one of"):
             meant = closest(value, wanted.removeprefix("one of ").split(", "), likeness=0.6)
             return f"did you mean {meant}?" if meant else ""
+        case str() if wanted == "a list" and re.fullmatch(r"[\w./*-]{1,60}", value):
+            return f"write [{value}]"
         case dict() if wanted == "a list":
             return 'begin each element with "- "'
         case None if wanted == "an object":

@@ -4,13 +4,14 @@ import time
 
 from dependency_injector import containers, providers
 
-from core.manager.api.application import ConfigApi
+from core.manager.accepted import Accepted
+from core.manager.api.application import ConfigApi, Expected
+from core.manager.api.minting import Minting
 from core.manager.ca.attest import Credentials, JoinTokens, Members
 from core.manager.ca.composition import age, authority, listen, own
 from core.manager.ca.doors import Doors
 from core.manager.ca.identities import Identities
 from core.manager.ca.issuer import Issuer
-from core.manager.ca.minting import Minting
 from core.manager.manager import Manager, Parts
 from core.manager.paths import identity_directory
 from core.manager.peers import Peers
@@ -22,12 +23,19 @@ from core.manager.settings import Settings
 from core.manager.verdicts import Verdicts
 from core.manager.world import World
 from core.manager.xds.server import Server
+from core.model.workload import Proxyless
 from core.ports import Elector, Platform
 
 
 def elector(settings: Settings, platform: Platform) -> Elector | None:
     """Who is alone has nobody to agree with."""
     return platform.elector if settings.managers > 1 else None
+
+
+def expected(world: World) -> Expected:
+    """gRPC applications without a proxy connect when they like."""
+    workloads = world.inputs.workloads
+    return lambda: [key for key, each in workloads.items() if not isinstance(each.capture, Proxyless)]
 
 
 class ManagerContainer(containers.DeclarativeContainer):
@@ -39,7 +47,8 @@ class ManagerContainer(containers.DeclarativeContainer):
     server = providers.Singleton(Server, age=providers.Singleton(age, settings))
     world = providers.Singleton(World)
     pusher = providers.Singleton(Pusher, world)
-    quarantine = providers.Singleton(Quarantine, pusher)
+    accepted = providers.Singleton(Accepted, settings, world, platform.provided.config)
+    quarantine = providers.Singleton(Quarantine, pusher, trusted=accepted.provided.knew)
     proxies = providers.Singleton(
         Proxies, server, pusher, state=settings.provided.home, on_blame=quarantine.provided.blame
     )
@@ -76,6 +85,7 @@ class ManagerContainer(containers.DeclarativeContainer):
         proxies=proxies,
         quarantine=quarantine,
         verdicts=verdicts,
+        accepted=accepted,
         identities=identities,
         elector=providers.Factory(elector, settings, platform),
     )
@@ -87,5 +97,6 @@ class ManagerContainer(containers.DeclarativeContainer):
         proxies=proxies.provided.status,
         held=quarantine.provided.held,
         progress=manager.provided.progress,
+        expected=providers.Callable(expected, world),
         everywhere=providers.Singleton(Peers, settings).provided.status,
     )

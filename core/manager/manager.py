@@ -13,6 +13,7 @@ import msgspec
 
 from core.diagnostics import Diagnostic
 from core.errors import Misconfigured, NotFound, Unavailable
+from core.manager.accepted import Accepted
 from core.manager.ca.identities import Identities
 from core.manager.propagation import Propagation
 from core.manager.proxies import Proxies
@@ -41,6 +42,7 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     proxies: Proxies
     quarantine: Quarantine
     verdicts: Verdicts
+    accepted: Accepted
     identities: Identities
     elector: Elector | None = None
 
@@ -83,7 +85,8 @@ class Manager:
                 tasks.create_task(self._follow(self._secrets.watch()), name="secrets")
             tasks.create_task(self._push(), name="push")
             tasks.create_task(self._lead(), name="report")
-            tasks.create_task(self._parts.verdicts.run(), name="verdicts")
+            tasks.create_task(self._agree(), name="verdicts")
+            tasks.create_task(self._note(), name="accepted")
             tasks.create_task(self._parts.quarantine.try_suspects(self), name="quarantine")
 
     async def answered(self, *, within: float) -> None:
@@ -136,7 +139,21 @@ class Manager:
         """What has come to all proxies, and is not doubted, is good: documents that turn bad go back to that."""
         parts = self._parts
         if parts.world.unproved and parts.quarantine.calm:
-            parts.world.prove(min(parts.proxies.delivered(), default=parts.pusher.generation))
+            delivered = parts.proxies.delivered()
+            parts.world.prove(min(delivered, default=parts.pusher.generation))
+            if delivered:
+                parts.accepted.write()
+
+    async def _note(self) -> None:
+        """Also when nothing changes any more: whoever comes after a crash asks for it."""
+        await self.ready.wait()
+        while True:
+            await asyncio.sleep(_LATER)
+            self._prove()
+
+    async def _agree(self) -> None:
+        await self.ready.wait()
+        await self._parts.verdicts.run()
 
     async def _push(self) -> None:
         """Nothing is compiled or served before every source has told all: no proxy ever gets half a mesh."""
@@ -150,6 +167,7 @@ class Manager:
             # At once when all proxies are idle; otherwise changes gather for a moment.
             await self._parts.proxies.answered(within=self._coalesce)
             await self._parts.verdicts.take_up()
+            await self._parts.accepted.recall()
             self._prove()
             self._dirty.clear()
             self._parts.pusher.settle()

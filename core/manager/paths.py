@@ -47,7 +47,7 @@ def api_directory(state: Path) -> Path:
 
 
 def refused_directory(state: Path) -> Path:
-    """Where Managers tell each other which documents proxies refused: a file of each."""
+    """Where Managers tell each other, and themselves after a restart, which documents proxies refused and took."""
     return state / "refused"
 
 

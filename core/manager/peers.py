@@ -14,7 +14,7 @@ from typing import Final
 import msgspec
 from msgspec.structs import replace
 
-from core.manager.api import SOCKET
+from core.manager.api import OWN, SOCKET
 from core.manager.paths import homes, numbered
 from core.manager.settings import Settings
 from core.manager.status import Applied, Held, MeshStatus, Progress, ProxyStatus
@@ -24,9 +24,6 @@ PATIENCE: Final = 1.0
 
 LEFT_WITHIN: Final = 20.0
 """Seconds after which no proxy is at a Manager that hangs: they find out by pings (`proxy.bootstrap`)."""
-
-OWN: Final = "own"
-"""Query parameter of `/status`: only what this Manager itself knows."""
 
 _QUESTION: Final = f"GET /status?{OWN} HTTP/1.0\r\nhost: manager\r\n\r\n".encode()
 
@@ -83,6 +80,7 @@ def merged(found: Mapping[int, MeshStatus]) -> MeshStatus:
         proxies=tuple(
             _proxies(replace(each, manager=number) for number, status in found.items() for each in status.proxies)
         ),
+        absent=tuple(sorted(set.intersection(*(set(status.absent) for status in every)))) if found else (),
         held=_held(each for status in every for each in status.held),
         progress=Progress(
             generation=max((status.progress.generation for status in every), default=0),

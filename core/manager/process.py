@@ -6,6 +6,7 @@ import signal
 from collections.abc import AsyncIterator
 
 from core.manager.api import SOCKET
+from core.manager.api.enrolment import Enrolment
 from core.manager.api.https import for_owner, opened
 from core.manager.api.server import serve
 from core.manager.ca.private import directory
@@ -49,7 +50,8 @@ async def serving(settings: Settings, platform: Platform) -> AsyncIterator[Manag
 async def _api(settings: Settings, container: ManagerContainer) -> AsyncIterator[None]:
     """On its socket, and by HTTPS where that is wanted. Watches end before the servers wait for them."""
     api = container.api()
-    application = api.application(*container.minting().routes(), *container.sent().routes())
+    enrolment = Enrolment(settings.state)
+    application = api.application(*container.minting().routes(), *container.sent().routes(), *enrolment.routes())
     async with contextlib.AsyncExitStack() as stack:
         await stack.enter_async_context(serve(for_owner(application, settings.state), settings.home / SOCKET))
         if settings.api_listen:

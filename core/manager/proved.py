@@ -30,6 +30,10 @@ class Proved(Generic[T]):
     def is_reverted(self, key: ConfigKey) -> bool:
         return key in self._reverted
 
+    def is_proved(self, key: ConfigKey) -> bool:
+        """Whether what it is in force as is known to be good, and is what it says."""
+        return key not in self._before and key not in self._reverted
+
     def begin(self, key: ConfigKey) -> None:
         """The document is about to be in force as something else."""
         self._before.setdefault(key, self._in_force(key))

@@ -62,7 +62,8 @@ class Proxies:
             raise Denied(f"this socket is for {key}, but the proxy says it is {node.id!r}", fix="use its own socket")
         groups = self._pusher.groups(key)
         self._pusher.settle()
-        stream = Stream(dialect=dialect, groups=groups, observe=partial(self._observe, key))
+        before = [each[1] for each in self._streams.get(key, ())]
+        stream = Stream(dialect=dialect, groups=groups, observe=partial(self._observe, key), before=before)
         self._streams[key] = (*self._beside(key, node), (node, stream, self._clock()))
         return stream
 
@@ -90,8 +91,8 @@ class Proxies:
             await asyncio.wait_for(self._quiet.wait(), within)
 
     def delivered(self) -> list[int]:
-        """The generation of the last whole push of each connected proxy."""
-        return [stream.status().delivered for _, (_, stream, _) in self._live()]
+        """The generation that each connected proxy has whole. What does not concern it, it has."""
+        return [self._generation(stream) for _, (_, stream, _) in self._live()]
 
     def _live(self) -> list[tuple[WorkloadKey, Connection]]:
         connected = self._server.streams()
@@ -158,7 +159,15 @@ class Proxies:
             generation=min(map(self._generation, streams)),
             deliveries=_deliveries(streams),
             refused=tuple(blame.refusal() for blame in blames if blame.workload == key),
+            misled=self._misled(key, node),
         )
+
+    def _misled(self, key: WorkloadKey, node: Node) -> str:
+        """An agent elsewhere is told by an option how traffic is led to its proxy, and we by the registry."""
+        told, workload = node.metadata.get("INTERCEPTION_MODE"), self._pusher.workload(key)
+        if workload is None or told in (None, workload.interception):
+            return ""
+        return f"its agent leads traffic to it by {told}, and what it is sent is for {workload.interception}"
 
     def _generation(self, stream: Stream) -> int:
         """A proxy that rests has all there is: what came after its last push does not concern it."""

@@ -67,6 +67,10 @@ class Pusher:
 
     # -- proxies -------------------------------------------------------------------------------------------------------
 
+    def workload(self, key: WorkloadKey) -> Workload | None:
+        """As it is registered."""
+        return self._world.inputs.workloads.get(key)
+
     def groups(self, key: WorkloadKey) -> tuple[Group, Group]:
         """The groups of a workload's proxy, compiled by the next `settle`. Raises `NotFound`."""
         workload = self._world.inputs.workloads.get(key)

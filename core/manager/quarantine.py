@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable
 from operator import itemgetter
 from typing import Protocol
 
+import msgspec
+
 from core.diagnostics import Diagnostic
 from core.manager.pusher import Pusher
 from core.manager.refusals import Blame
@@ -40,8 +42,10 @@ class Bench(Protocol):
 class Quarantine:
     """Owns the blames that led to a document being out of force, and knows which are so for a trial."""
 
-    def __init__(self, pusher: Pusher) -> None:
+    def __init__(self, pusher: Pusher, *, trusted: Callable[[ConfigKey], bool] = lambda key: False) -> None:
+        """`trusted`: proxies took the document as it is before anybody here knew of it; it is suspected last."""
         self._pusher = pusher
+        self._trusted = trusted
         self._held: dict[ConfigKey, Blame] = {}
         self._out: set[ConfigKey] = set()
         self._acquitted: dict[Place, set[ConfigKey]] = {}
@@ -130,16 +134,26 @@ class Quarantine:
             self._acquitted.setdefault(place, set()).update(suspects)
         pile = _halves(suspects)
         while pile:
-            await self._bring_back(pile.pop(), bench)
-            if guilty := self._suspects(bench):
+            tried = pile.pop()
+            await self._bring_back(tried, bench)
+            guilty = self._suspects(bench)
+            if len(tried) == 1 and guilty == tried:
+                self._convict(tried[0], bench)
+            elif guilty:
                 self._take_out(guilty)
                 pile += _halves(guilty)
+
+    def _convict(self, key: ConfigKey, bench: Bench) -> None:
+        """It came back alone, and what was taken without it is refused again."""
+        blame = next(blame for blame in bench.blames() if key in blame.suspects)
+        self._hold(key, msgspec.structs.replace(blame, suspects=(key,)))
 
     def _suspects(self, bench: Bench) -> list[ConfigKey]:
         """Of what is refused and made of several documents that may be the reason: those of which nothing is known."""
         doubtful = (blame for blame in bench.blames() if len(blame.suspects) > 1)
         keys = (key for b in doubtful for key in b.suspects if key not in self._acquitted.get(_place(b), ()))
-        return [key for key in dict.fromkeys(keys) if key not in self._held]
+        found = [key for key in dict.fromkeys(keys) if key not in self._held]
+        return [key for key in found if not self._trusted(key)] or found
 
     def _take_out(self, keys: Iterable[ConfigKey]) -> None:
         for key in keys:

@@ -4,6 +4,8 @@ A resource may be made of many documents, and Envoy's text does not name one. Th
 that say something else in it than in what the proxy lives on.
 """
 
+import re
+
 import msgspec
 
 from core.diagnostics import Diagnostic, Severity
@@ -52,7 +54,7 @@ class Blame(msgspec.Struct, frozen=True):
         return Diagnostic(
             code=REFUSED,
             severity=Severity.ERROR if alone else Severity.WARNING,
-            message=f"the proxy of {self.workload} refused {what}: {self.reason}",
+            message=f"the proxy of {self.workload} refused {what}: {in_short(self.reason)}",
             fix="correct the part that the proxy names; until then the document's last good version stays in force",
             origin=Origin(key),
         )
@@ -60,7 +62,27 @@ class Blame(msgspec.Struct, frozen=True):
     def refusal(self) -> Refusal:
         """As it is shown; with the document when only one can be behind it."""
         origin = Origin(self.suspects[0]) if len(self.suspects) == 1 else None
-        return Refusal(type=short_name(self.type), resource=self.resource, reason=self.reason, origin=origin)
+        reason = in_short(self.reason)
+        return Refusal(type=short_name(self.type), resource=self.resource, reason=reason, origin=origin)
+
+
+_DUMP = re.compile(r"goo\.gle/debug\w+")
+"""With this Envoy begins to repeat a whole resource, before it says what is wrong with it; 4 KiB are all it sends."""
+
+_LIMIT = re.compile(r"Proto constraint validation failed \(.*\)", re.DOTALL)
+_LONGEST = 1000
+
+
+def in_short(reason: str) -> str:
+    """Envoy's reason in one line, without the resource that it is about."""
+    dumped = _DUMP.search(reason)
+    before = reason[: dumped.start()] if dumped else reason
+    if dumped and (said := _LIMIT.search(reason, dumped.end())):
+        before = f"{before} {said[0]}"
+    elif dumped and not _LIMIT.search(before):
+        before = f"{before} a field is beyond Envoy's limits; which one is only in the proxy's own log, envoy.log"
+    text = " ".join(before.split()).removesuffix(":")
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]} ..."
 
 
 _NO_SOCKET = "cannot bind '"

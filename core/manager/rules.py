@@ -32,7 +32,7 @@ NO_RULES: Rules = (None, None, None, None, None, None)
 
 def rules_of(lowered: Lowered) -> Rules:
     """A document becomes one rule, of the type that belongs to its kind."""
-    found = lowered.rules
+    found = lowered.rules or lowered.instead
     return (
         _only(found, RouteRule),
         _only(found, DestinationPolicy),

@@ -74,7 +74,8 @@ class ProxyStatus(msgspec.Struct, frozen=True, kw_only=True):
     """One connected proxy. `connected_since` is seconds since the epoch; `user_agent` is like "envoy 1.40.0".
 
     Whatever was in force up to `generation`, it has answered, or is not concerned by. Generations are those of the
-    Manager number `manager`, which it is connected to.
+    Manager number `manager`, which it is connected to. `misled`: what its agent and the registry disagree on, so that
+    calls to it do not get through; "" if nothing.
     """
 
     workload: WorkloadKey
@@ -85,6 +86,7 @@ class ProxyStatus(msgspec.Struct, frozen=True, kw_only=True):
     manager: int = 1
     deliveries: tuple[Delivery, ...] = ()
     refused: tuple[Refusal, ...] = ()
+    misled: str = ""
 
     @property
     def synced(self) -> bool:
@@ -98,7 +100,8 @@ class ProxyStatus(msgspec.Struct, frozen=True, kw_only=True):
 class MeshStatus(msgspec.Struct, frozen=True, kw_only=True):
     """What the Manager answers at `/status`. `managers`: the numbers of those that it comes from.
 
-    `silent`: of those that hang, so that nothing is known of the proxies there.
+    `silent`: of those that hang, so that nothing is known of the proxies there. `absent`: workloads that ought to have
+    a proxy, of which none is connected.
     """
 
     proxies: tuple[ProxyStatus, ...]
@@ -106,3 +109,4 @@ class MeshStatus(msgspec.Struct, frozen=True, kw_only=True):
     progress: Progress = Progress()
     managers: tuple[int, ...] = (1,)
     silent: tuple[int, ...] = ()
+    absent: tuple[WorkloadKey, ...] = ()

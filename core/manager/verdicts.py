@@ -1,5 +1,6 @@
 """What proxies of one Manager refused is out of force at all of them: each writes its verdicts to a file, and reads
-those of the others. A verdict is about one revision of a document, so it is over by itself when the document changes.
+those of the others, and its own when it is started again. A verdict is about one revision of a document, so it is over
+by itself when the document changes.
 """
 
 import asyncio
@@ -45,7 +46,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Verdicts:
-    """Keeps `quarantine` and the files the same, where there are several Managers; else it does nothing."""
+    """Keeps `quarantine` and the files the same."""
 
     def __init__(self, settings: Settings, quarantine: Quarantine, world: World, store: ConfigStore) -> None:
         self._settings = settings
@@ -56,18 +57,21 @@ class Verdicts:
         self._written: tuple[Verdict, ...] | None = None
         self._seen: dict[Path, object] = {}
         self._others: tuple[Verdict, ...] = ()
+        self._earlier: tuple[Verdict, ...] | None = None
 
     async def run(self) -> None:
-        """Until cancelled, or at once."""
+        """Until cancelled, or at once: who is alone has nobody to ask. To be called when all documents are known."""
         while self._settings.managers > 1:
             await self.take_up()
             self.write()
             await asyncio.sleep(EVERY)
 
     async def take_up(self) -> None:
-        """Has everything out of force that others have."""
-        if self._settings.managers == 1:
-            return
+        """Has everything out of force that others have, or that this Manager had before it was started again.
+
+        The first time, all documents have to be known.
+        """
+        self._remember()
         self._look()
         for verdict in self._others:
             if self._is_news(verdict):
@@ -76,6 +80,13 @@ class Verdicts:
                 if self._is_news(verdict):
                     self._refused[verdict.document] = verdict.revisions
                     self._quarantine.blame(verdict.blame)
+
+    def _remember(self) -> None:
+        """What this Manager wrote in an earlier life, before it writes anything in this one."""
+        if self._earlier is None:
+            self._earlier = _verdicts(self._own)
+            self._refused = {verdict.document: verdict.revisions for verdict in self._earlier}
+            self._others = self._earlier
 
     def _is_news(self, verdict: Verdict) -> bool:
         document = self._world.documents.get(verdict.document)
@@ -99,15 +110,18 @@ class Verdicts:
         return next(older, None)
 
     def _look(self) -> None:
+        if self._settings.managers == 1:
+            return
         found = {path: _identity(path) for path in refused_directory(self._settings.state).glob("*.json")}
         found.pop(self._own, None)
         if found != self._seen:
             self._seen = found
-            self._others = tuple(verdict for path in found for verdict in _verdicts(path))
+            others = [verdict for path in found for verdict in _verdicts(path)]
+            self._others = (*(self._earlier or ()), *others)
 
     def write(self) -> None:
-        """Tells the others what is out of force here."""
-        if self._settings.managers == 1 or (verdicts := tuple(self._own_verdicts())) == self._written:
+        """Tells the others, and whoever comes after this process, what is out of force here."""
+        if (verdicts := tuple(self._own_verdicts())) == self._written:
             return
         directory(self._own.parent)
         draft = self._own.with_suffix(".new")

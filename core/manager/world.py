@@ -249,7 +249,12 @@ class World:
 
     def recall(self, document: Document) -> None:
         """This is what the document was when it was last proved, before this Manager was there."""
-        self._proved.recall(document.key, rules_of(lower(document, self.inputs.mesh)))
+        if document.key != meshconfig.KEY:
+            self._proved.recall(document.key, rules_of(lower(document, self.inputs.mesh)))
+
+    def is_proved(self, key: ConfigKey) -> bool:
+        """Whether all proxies took the document as it is."""
+        return self._proved.is_proved(key)
 
     @property
     def unproved(self) -> bool:

@@ -96,6 +96,13 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True):
     role: Role = "sidecar"
     ports: tuple[EntryPort, ...] = ()
 
+    @property
+    def interception(self) -> Interception | Literal["NONE"]:
+        """As proxies tell it in the metadata of their node (Istio's `INTERCEPTION_MODE`)."""
+        if not isinstance(self.capture, Redirected):
+            return "NONE"
+        return "TPROXY" if self.capture.transparent else "REDIRECT"
+
 
 class Node(msgspec.Struct, frozen=True, kw_only=True):
     """What a proxy says of itself in its first xDS request (Envoy `core.v3.Node`); claims, not facts."""

@@ -69,6 +69,7 @@ def command(where: Where, files: tuple[Path, ...], pattern: str, dry_run: bool, 
 def _wait(api: Api, done: tuple[Step, ...], *, seconds: float) -> None:
     """Says how many proxies have it. Raises `MeshError` when one refused it, or the time is over."""
     from istioctl.applying import stored_now
+    from istioctl.delivery import not_connected
     from istioctl.reach import reaches, wait
 
     began, wanted = time.monotonic(), {step.wanted.key: step.after for step in done}
@@ -79,5 +80,7 @@ def _wait(api: Api, done: tuple[Step, ...], *, seconds: float) -> None:
         return reaches(status, wanted)
 
     found = wait(look, seconds=seconds)
-    proxies = len(found[0].proxies)
-    say(f"acknowledged by {proxies} of {proxies} proxies after {time.monotonic() - began:.1f} s")
+    have, absent = len(found[0].proxies), found[0].absent
+    say(f"acknowledged by {have} of {have + len(absent)} proxies after {time.monotonic() - began:.1f} s")
+    if absent:
+        say(not_connected(absent))

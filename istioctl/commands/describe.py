@@ -108,11 +108,11 @@ def _proxies(reach: Reach) -> str:
     have = len(reach.those("ACKNOWLEDGED"))
     since = f"in force since generation {reach.generation}" if reach.generation else "not in force yet"
     if reach.refused:
-        since = "out of force until it changes: a proxy refused it"
-    head = f"Proxies: {have} of {len(reach.proxies)} have acknowledged it; {since}"
+        since = "out of force until it changes, its last good version in force: a proxy refused it"
+    head = f"Proxies: {have} of {len(reach.proxies) + len(reach.absent)} have acknowledged it; {since}"
     others = (
         f"  {each.workload}: {each.state} {' '.join(each.reason.split())}".rstrip()
         for each in reach.proxies
         if each.state != "ACKNOWLEDGED"
     )
-    return "\n".join([head, *others])
+    return "\n".join([head, *others, *(f"  {each}: NOT CONNECTED" for each in reach.absent)])

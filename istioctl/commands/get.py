@@ -73,11 +73,12 @@ def _list(where: Where, kinds: tuple[Kind, ...], names: tuple[str, ...], *, outp
 def _watch(where: Where, kind: Kind, place: tuple[str, ...], *, output: str, watch: str, events: bool) -> None:
     """Until Ctrl-C, or until nobody reads any more."""
     from istioctl.finding import missing
+    from istioctl.reader import while_read
     from istioctl.streaming import printer
     from istioctl.watching import Change, Subject, Watcher
 
     text = printer(kind, output=output, namespaces=not place[0], events=events)
-    with where.api() as api:
+    with while_read(), where.api() as api:
         watcher = Watcher(api, Subject(kind, *place), say=say)
         found = watcher.begin()
         if len(place) > 1 and not found:

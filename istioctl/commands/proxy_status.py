@@ -57,18 +57,24 @@ def _one(status: MeshStatus, name: str, *, namespace: str, output: str) -> None:
 
 
 def _all(status: MeshStatus, *, output: str) -> None:
-    from istioctl.delivery import as_value, overview
+    from istioctl.delivery import SAME_WAY, as_value, not_connected, overview
 
     if output != "table":
         show(_text([as_value(each, status.held) for each in status.proxies], output))
     elif status.proxies:
         show(overview(status, now=time.time()))
+        if status.absent and not status.silent:
+            say(not_connected(status.absent))
         for number in status.silent:
             say(f"manager/{number} does not answer: proxies that are there are not shown, and leave it in some seconds")
+        for misled in (each for each in status.proxies if each.misled):
+            say(f"{misled.workload}: {misled.misled}; {SAME_WAY}")
         for each in status.held:
             say(f"{each.document} is out of force: istioctl proxy-status {each.workload} shows why")
     else:
         say("no proxy is connected")
+        if status.absent:
+            say(not_connected(status.absent))
 
 
 def _text(value: object, output: str) -> str:

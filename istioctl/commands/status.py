@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from core.errors import Unavailable
 from istioctl import completing
 from istioctl.findings import finding_line
 from istioctl.options import Where, mesh_options, namespace_option, output_option
@@ -45,9 +46,12 @@ def command(where: Where, what: tuple[str, ...], watch: bool, output: str) -> No
       istioctl status vs reviews -n shop -o json
       istioctl status vs -w
     """
+    from istioctl.reader import while_read
+
     with where.api() as api:
         if watch:
-            _follow(api, where, what, output=output)
+            with while_read():
+                _follow(api, where, what, output=output)
         elif len(what) == 2:
             _one(api, where, *what, output=output)
         else:
@@ -82,11 +86,20 @@ def _stored(api: Api, where: Where, kind: str, name: str) -> tuple[ConfigKey, Re
 
 
 def _follow(api: Api, where: Where, what: tuple[str, ...], *, output: str) -> None:
-    """Each object when it stands differently from before."""
-    rows = Rows(HEADERS)
+    """Each object when it stands differently from before, also from before a Manager went away."""
+    from istioctl.watching import Absence
+
+    rows, absence = Rows(HEADERS), Absence(say)
     before: dict[str, Reach] = {}
     while True:
-        now = {str(each): each for each in _several(api, where, what)}
+        try:
+            now = {str(each): each for each in _several(api, where, what)}
+        except Unavailable as error:
+            if not before:
+                raise
+            absence.wait(error)
+            continue
+        absence.over()
         changed = [each for name, each in now.items() if before.get(name) != each]
         if changed:
             show(rows.text(map(_row, changed)) if output == "table" else _stream(changed, output))
@@ -114,6 +127,10 @@ def _one(api: Api, where: Where, kind: str, name: str, *, output: str) -> None:
 
 def _show(found: tuple[Reach, ...], output: str) -> None:
     show(table(HEADERS, map(_row, found)) if output == "table" else _text(found, output))
+    if found[:1] and found[0].absent:
+        from istioctl.delivery import not_connected
+
+        say(not_connected(found[0].absent))
 
 
 def _row(reach: Reach) -> tuple[str, ...]:
@@ -121,7 +138,7 @@ def _row(reach: Reach) -> tuple[str, ...]:
 
 
 def _share(reach: Reach) -> str:
-    return f"{len(reach.those('ACKNOWLEDGED'))}/{len(reach.proxies)}"
+    return f"{len(reach.those('ACKNOWLEDGED'))}/{len(reach.proxies) + len(reach.absent)}"
 
 
 def _word(reach: Reach) -> str:
@@ -133,11 +150,12 @@ def _word(reach: Reach) -> str:
 def _details(reach: Reach, status: MeshStatus) -> str:
     since = f"in force since generation {reach.generation}" if reach.generation else "not in force yet"
     if reach.refused:
-        since = "out of force until it changes: a proxy refused it"
+        since = "out of force until it changes, its last good version in force: a proxy refused it"
     head = f"{reach} at revision {reach.revision}: {since} (the newest is {status.progress.generation})"
-    if not reach.proxies:
+    if not (reach.proxies or reach.absent):
         return f"{head}\n\nno proxy is connected"
-    rows = ((each.workload, each.state, " ".join(each.reason.split()) or "-") for each in reach.proxies)
+    rows = [(each.workload, str(each.state), " ".join(each.reason.split()) or "-") for each in reach.proxies]
+    rows += [(each, "NOT CONNECTED", "-") for each in reach.absent]
     return f"{head}\n\n" + table(("PROXY", "STATE", "REASON"), rows)
 
 

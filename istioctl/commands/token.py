@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from istioctl.durations import Duration
 from istioctl.options import Where, mesh_options, namespace_option, output_option
 from istioctl.output import age, as_json, say, show
 
@@ -13,21 +14,6 @@ if TYPE_CHECKING:
     from core.manager.api.tokens import Made, Wanted
 
 ACTIONS = ("create",)
-SECOND = 10**9
-
-
-class Duration(click.ParamType[float]):
-    """Seconds, written as 30s, 10m, 1h or 1h30m."""
-
-    name = "duration"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        from core.kinds.scalars import nanoseconds
-
-        length = nanoseconds(str(value))
-        if length is None or length < SECOND:
-            self.fail(f"{value!r} is no duration of a second or more; write 30s, 10m, 1h or 1h30m", param, ctx)
-        return length / SECOND
 
 
 @click.command()

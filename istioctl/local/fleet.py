@@ -100,14 +100,11 @@ class Fleet:
 
     def _work(self, crew: Crew, mesh: Mesh) -> Assignment:
         key, root = crew.workload.key, self._places.root
-        managers = homes(root)
-        xds, *further_xds = (str(xds_socket(home, key)) for home in managers)
-        ca, *further_ca = (str(ca_socket(home, key)) for home in managers)
+        xds, ca = (tuple(str(of(home, key)) for home in homes(root)) for of in (xds_socket, ca_socket))
         settings = AgentSettings(
             directory=str(agent_directory(root, key)),
-            xds_socket=xds,
-            further_xds_sockets=tuple(further_xds),
-            identity=Local(socket=ca, further=tuple(further_ca)),
+            xds_sockets=xds,
+            identity=Local(sockets=ca),
             hold_application=True,
             application_ports=_ports(crew.application),
             metrics=_metrics(crew.application),

@@ -1,13 +1,17 @@
-"""The Managers as child processes that are kept running; mostly there is one."""
+"""The Managers as child processes that are kept running, and ended when they hang; mostly there is one."""
 
 import asyncio
 import contextlib
+import os
+import signal
 import sys
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import msgspec
 
 from core.errors import Misconfigured
+from core.manager.api import SOCKET
 from core.manager.paths import home
 from core.manager.settings import Settings
 from proxy.events import Log
@@ -20,13 +24,35 @@ _GRACE = 3.0
 
 _LOOPBACK = "127.0.0.1"
 
+_QUESTION = b"GET /livez HTTP/1.0\r\nhost: manager\r\n\r\n"
+
+
+class Patience(msgspec.Struct, frozen=True, kw_only=True):
+    """A Manager hangs that leaves so many questions in a row without an answer, each for so many seconds.
+
+    Several, because one that is late may be the fault of who asks: that process was stopped, or the machine slept.
+    By then (20 s) its proxies have gone to another, if there is one (`core.manager.peers.LEFT_WITHIN`).
+    """
+
+    questions: int = 4
+    seconds: float = 5.0
+
+    @property
+    def all(self) -> float:
+        return self.questions * self.seconds
+
+
+PATIENCE = Patience()
+
 
 class ManagerProgram:
     """A `Program`. `ready` is set once the Manager serves, for the first time or again."""
 
     name = "manager"
 
-    def __init__(self, settings: Settings, *, log: Log, lifeline: Lifeline) -> None:
+    def __init__(self, settings: Settings, *, log: Log, lifeline: Lifeline, patience: Patience = PATIENCE) -> None:
+        self._socket = settings.home / SOCKET
+        self._patience = patience
         encoded = msgspec.json.encode(settings, enc_hook=str).decode()
         self._command = Command(argv=(sys.executable, "-P", "-m", "core.manager", encoded))
         self.log = log if settings.managers == 1 else _called(f"manager/{settings.number}", log)
@@ -42,8 +68,26 @@ class ManagerProgram:
         return await Process.start(self._command, sink=Lines(self._hear), lifeline=self._lifeline)
 
     async def attend(self, process: Process) -> None:
-        """Nothing: what it says is heard as it comes."""
-        await asyncio.get_running_loop().create_future()
+        """Ends one that hangs: nobody else would, and whatever it holds (the lead, for one) is held as long."""
+        await self.ready.wait()
+        unanswered = 0
+        while unanswered < self._patience.questions:
+            unanswered = 0 if await self._answers() else unanswered + 1
+        self.log("manager.hangs", seconds=f"{self._patience.all:g}")
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process.pid, signal.SIGKILL)
+
+    async def _answers(self) -> bool:
+        """Takes `seconds`, whatever comes of it."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + self._patience.seconds
+        try:
+            async with asyncio.timeout_at(until):
+                answered = await _asked(self._socket)
+        except OSError:  # TimeoutError is one, too
+            answered = False
+        await asyncio.sleep(until - loop.time())
+        return answered
 
     async def examine(self, exit: Exit) -> dict[str, object]:
         self.ready.clear()
@@ -62,6 +106,16 @@ class ManagerProgram:
         self._said.append(line)
         del self._said[:-50]
         self.log("manager.said", line=line)
+
+
+async def _asked(path: Path) -> bool:
+    """Whether anything is said there at all: what it is, matters to nobody here."""
+    reader, writer = await asyncio.open_unix_connection(path)
+    try:
+        writer.write(_QUESTION)
+        return bool(await reader.read(1))
+    finally:
+        writer.close()
 
 
 def _called(name: str, log: Log) -> Log:

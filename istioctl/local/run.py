@@ -166,14 +166,7 @@ async def _until(stop: asyncio.Event, *works: Coroutine[None, None, None]) -> No
 def _state(options: Options) -> Iterator[None]:
     """A clean state directory, and none afterwards; with `keep` both stay as they are."""
     path = options.state
-    try:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path.chmod(0o700)
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise Misconfigured(
-            f"the state directory {path} cannot be used: {reason}", fix=f"give another one: {_ELSEWHERE}"
-        ) from error
+    _make(path)
     with _alone(path):
         if options.keep:
             (path / _KEPT).touch()
@@ -189,6 +182,15 @@ def _state(options: Options) -> Iterator[None]:
             yield
         finally:
             _clear(path)
+
+
+def _make(state: Path) -> None:
+    try:
+        state.mkdir(mode=0o700, parents=True, exist_ok=True)
+        state.chmod(0o700)
+    except OSError as error:
+        text = f"the state directory {state} cannot be used: {error.strerror or error}"
+        raise Misconfigured(text, fix=f"give another one: {_ELSEWHERE}") from error
 
 
 @contextlib.contextmanager

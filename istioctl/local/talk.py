@@ -21,6 +21,7 @@ _TOLD = {
     "application.ended": "{command} ended ({how}).",
     "application.unstartable": "cannot start: {reason} {fix}",
     "manager.exited": "ended ({how}){effect}. Starting it again. {reason}",
+    "manager.hangs": "has not answered for {seconds} s. Ending it.",
     "manager.back": "ready again",
     "manager.unstartable": "cannot start: {reason} {fix}",
 }

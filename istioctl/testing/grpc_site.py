@@ -174,9 +174,8 @@ class Site:
         ca = tuple(str(ca_socket(home, key)) for home in homes)
         settings = AgentSettings(
             directory=str(agent_directory(self.state, key)),
-            xds_socket=xds[0],
-            further_xds_sockets=xds[1:],
-            identity=Local(socket=ca[0], further=ca[1:]),
+            xds_sockets=xds,
+            identity=Local(sockets=ca),
             certificate_lifetime=self.lifetime,
             hold_application=True,
         )

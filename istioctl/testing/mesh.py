@@ -256,8 +256,8 @@ def _agent(workload: Workload, site: Laid, state: Path, host: Host, manner: Mann
     own_ports = None if site.ground.capture == "none" else 0
     settings = AgentSettings(
         directory=str(agent_directory(state, workload.key)),
-        xds_socket=str(xds_socket(state, workload.key)),
-        identity=Local(socket=str(ca_socket(state, workload.key))),
+        xds_sockets=(str(xds_socket(state, workload.key)),),
+        identity=Local(sockets=(str(ca_socket(state, workload.key)),)),
         transport=manner.transport,
         within=site.ground.within(workload.key),
         envoy=Knobs(listener_drain=manner.listener_drain),

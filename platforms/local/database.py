@@ -6,6 +6,8 @@ because they are told of what *the file* says: after each commit of ours, and wh
 
 import asyncio
 import contextlib
+import logging
+import os
 import sqlite3
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -21,14 +23,20 @@ from core.errors import Misconfigured, Unavailable
 from core.model.change import ConfigChange, ConfigGone, ConfigPut, Synced
 from core.model.config import ConfigKey, Document, Revised, Snapshot
 from platforms.local import tables
+from platforms.local.replaced import is_in_place, put_back
 
 T = TypeVar("T")
+
+_log = logging.getLogger(__name__)
 
 BUSY: Final = 5.0
 """Seconds to wait for another process that writes."""
 
 _GLANCE: Final = 0.01
 """Seconds between two looks at whether another process has committed: some 10 µs each, without reading the file."""
+
+_WAL: Final = 16 * 1024 * 1024
+"""Bytes to which the write-ahead log shrinks again when somebody's long reading has made it grow."""
 
 _NEWEST: Final = 1024
 """So many changes stay in memory; who is further behind reads them from the file."""
@@ -42,6 +50,7 @@ class Database:
         self._loop = asyncio.get_running_loop()
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="config-store")
         self._connection: sqlite3.Connection | None = None
+        self._opened: os.stat_result | None = None
         self._told = 0
         self._glances: asyncio.Task[None] | None = None
         self.feed: Feed[ConfigKey, Document, ConfigChange] = Feed(put=ConfigPut, gone=ConfigGone, synced=Synced())
@@ -59,9 +68,12 @@ class Database:
         if self._glances is not None:
             self._glances.cancel()
             await asyncio.wait([self._glances])
-        if self._connection is not None:
-            await self._loop.run_in_executor(self._thread, self._connection.close)
+        await self._loop.run_in_executor(self._thread, self._disconnect)
         self._thread.shutdown()
+
+    def _disconnect(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
 
     async def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """`work` sees one state of the file."""
@@ -123,29 +135,49 @@ class Database:
         self.journal.close()
 
     async def _glance(self) -> None:
+        """Follows the file, and the one that takes its place."""
+        while True:
+            await self._glance_at_this()
+            if await self._done(self._reopen):
+                _log.warning("%s was taken away or replaced; what is there now is in use", self._path)
+            await asyncio.sleep(_GLANCE)
+
+    async def _glance_at_this(self) -> None:
         """SQLite's `data_version` changes with every commit of another connection: this one writes nothing."""
-        with contextlib.closing(sqlite3.connect(self._path, isolation_level=None, timeout=0)) as sql:
+        assert self._opened is not None
+        existing = f"{self._path.absolute().as_uri()}?mode=rw"
+        with contextlib.closing(sqlite3.connect(existing, uri=True, isolation_level=None, timeout=0)) as sql:
             seen: int | None = None
-            while True:
-                if (version := _data_version(sql)) != seen and await self._looked():
+            while is_in_place(self._path, self._opened):
+                if (version := _data_version(sql)) != seen and await self._done(self._look):
                     seen = version
                 await asyncio.sleep(_GLANCE)
 
-    async def _looked(self) -> bool:
+    async def _done(self, work: Callable[[], object]) -> bool:
         try:
-            await self._run(self._look)
+            await self._run(work)
         except Unavailable:
             return False
         return True
+
+    def _reopen(self) -> None:
+        """What was written last may be in the file that was taken away, so that is put back unless there is another."""
+        if self._connection is None:
+            return
+        put_back(self._connection, self._path)
+        self._connection.close()
+        self._loop.call_soon_threadsafe(self._restart, self._connect())
 
     def _connect(self) -> Snapshot:
         self._connection = sqlite3.connect(self._path, isolation_level=None, timeout=BUSY)
         self._path.chmod(0o600)
         self._connection.execute("PRAGMA journal_mode = WAL")
         self._connection.execute("PRAGMA synchronous = FULL")
+        self._connection.execute(f"PRAGMA journal_size_limit = {_WAL}")
         tables.prepare(self._connection, self._path)
         found = self._transact("BEGIN", tables.snapshot)
         self._told = int(found.revision)
+        self._opened = self._path.stat()
         return found
 
     async def _run(self, work: Callable[[], T]) -> T:
@@ -156,7 +188,7 @@ class Database:
     def _translated(self) -> Iterator[None]:
         try:
             yield
-        except sqlite3.OperationalError as error:
+        except (sqlite3.OperationalError, OSError) as error:
             raise Unavailable(f"{self._path}: {error}", fix="check free space and who else has it open") from error
         except (sqlite3.DatabaseError, msgspec.ValidationError) as error:
             fix = "move the file away; a new one is made at the next start"

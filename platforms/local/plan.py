@@ -117,19 +117,13 @@ def plan(
     suffix = file.mesh.domain_suffix
     placed = [(service, spec, key) for service in file.services for spec in service.workloads
               for key in service.replicas(spec)]  # fmt: skip
-    callable_services = [service for service in file.services if service.ports]
+    callable_services = tuple(service for service in file.services if service.ports)
     keys = [*(key for _, _, key in placed), *(spec.key for spec in file.gateways)]
     addresses = allocator.addresses(keys, (service.key(suffix) for service in callable_services))
-    site = _Site(
-        mesh=file.mesh,
-        addresses=addresses,
-        services=tuple(callable_services),
-        capture=capture,
-        interception=interception,
-    )
+    site = _Site(file.mesh, addresses, callable_services, capture, interception)
     return Plan(
         mesh=file.mesh,
-        services=tuple(site.service(service) for service in callable_services),
+        services=tuple(map(site.service, callable_services)),
         instances=tuple(site.instance(*place) for place in placed if place[0].ports),
         workloads=(
             *(site.workload(*place) for place in placed),
@@ -146,7 +140,7 @@ def labels(service: ServiceSpec, spec: WorkloadSpec) -> Labels:
     return Labels.of({WORKLOAD_NAME: f"{service.name}-{spec.name}", **spec.labels.as_dict()})
 
 
-class _Site(msgspec.Struct, frozen=True, kw_only=True):
+class _Site(msgspec.Struct, frozen=True):
     """What all parts of one plan look things up in."""
 
     mesh: Mesh

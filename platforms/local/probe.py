@@ -93,13 +93,21 @@ class Prober:
         """Quickly at first, so that a starting application is seen at once; slower when that takes long."""
         pause = min(self._first_interval, interval)
         while True:
-            answers = await answering(check)
+            answers = await answering(check) or await self._still(key, check)
             if answers:
                 pause = interval
             self._note(key, Health.HEALTHY if answers else self._failed(key))
             self._saw(key)
             await asyncio.sleep(pause)
             pause = min(pause * _GROWTH, interval)
+
+    async def _still(self, key: WorkloadKey, check: Check) -> bool:
+        """Looks once more before it says that who was well is not.
+
+        When this process stood still for longer than a probe may take, all of them fail at the same moment, and all
+        calls of the mesh with them. Who refuses, refuses twice.
+        """
+        return self._health.get(key) is Health.HEALTHY and await answering(check)
 
     def _saw(self, key: WorkloadKey) -> None:
         self._unseen.discard(key)

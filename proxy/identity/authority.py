@@ -27,13 +27,9 @@ DATE = "%a, %d %b %Y %H:%M:%S GMT"
 
 
 class Local(msgspec.Struct, frozen=True, kw_only=True, tag="local"):
-    """A Manager of this machine; `socket` is this workload's own, and tells who is asking.
+    """The Managers of this machine; each has a socket for this workload alone, which tells who is asking."""
 
-    `further`: the same of other Managers, to be asked when that one does not answer.
-    """
-
-    socket: str
-    further: tuple[str, ...] = ()
+    sockets: tuple[str, ...]
 
 
 class Remote(msgspec.Struct, frozen=True, kw_only=True, tag="remote"):
@@ -69,7 +65,7 @@ class Authority:
         self._pair = pair
         self._clock = clock
         # Of several Managers the one that answered last comes first.
-        self._sockets = (source.socket, *source.further) if isinstance(source, Local) else ()
+        self._sockets = source.sockets if isinstance(source, Local) else ()
 
     @property
     def where(self) -> str:

@@ -18,8 +18,14 @@ CHAIN, KEY, ROOTS = "cert-chain.pem", "key.pem", "root-cert.pem"
 """Istio's names for them."""
 
 
+REFRESH = 2.0
+"""Seconds: how often gRPC is told to look. Left alone: 10 minutes, more than a short life."""
+
+
 class PemSecrets(Secrets):
     """A set of files behind the link `certificates` in `directory`, beside an agent's other things."""
+
+    unread = REFRESH
 
     def __init__(self, directory: Path, *, pair: Path | None = None) -> None:
         super().__init__(directory, pair=pair)

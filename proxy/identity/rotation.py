@@ -26,6 +26,8 @@ LIFETIME = 24 * 3600
 """Seconds to ask for, as Istio's agent does."""
 HALF = 0.45, 0.55
 """Of its life, when the next certificate is asked for. By chance, so that a mesh does not ask all at once."""
+SOONEST = 0.2
+"""Of its life: never before that, however long readers take."""
 LONGEST_SLEEP = 10.0
 """Seconds. The loop's clock stands still while a machine sleeps; ours does not. Then the files are looked at, too."""
 SILENCE, REPEAT = 2.0, 5.0
@@ -143,7 +145,11 @@ class Rotation:
         issued = await self._authority.sign(csr, lifetime=self._lifetime)
         self._asked = None
         now = self._clock()
-        return Certificate(key=key, issued=issued, since=now, renewal=now + issued.life * self._random.uniform(*HALF))
+        return Certificate(key=key, issued=issued, since=now, renewal=now + self._good_for(issued.life))
+
+    def _good_for(self, life: float) -> float:
+        """Seconds until the next is asked for: earlier by what its readers take to see it, if it lives long enough."""
+        return max(life * self._random.uniform(*HALF) - self._secrets.unread, life * SOONEST)
 
     def _facts(self, certificate: Certificate) -> Facts:
         issued = certificate.issued

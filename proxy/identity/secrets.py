@@ -31,6 +31,9 @@ class Secrets:
     `pair`, if given, gets certificate and key as one PEM file: what the agent itself shows to a Manager elsewhere.
     """
 
+    unread = 0.0
+    """Seconds for which new files may lie there before their reader looks; Envoy is told at once."""
+
     def __init__(self, directory: Path, *, pair: Path | None = None) -> None:
         self._certificate = directory / CERTIFICATE_FILE
         self._roots = directory / ROOTS_FILE

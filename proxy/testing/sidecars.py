@@ -32,7 +32,7 @@ class Sidecar:
         self.admin = folder / "admin.sock"
         self.folder = folder
         self.pid = 0
-        whole = bootstrap(workload, mesh=Mesh(), xds="x", admin_socket="x")
+        whole = bootstrap(workload, mesh=Mesh(), xds=("x",), admin_socket="x")
         own = msgspec.json.encode({key: whole[key] for key in _OWN})
         (folder / "envoy.pb").write_bytes(testing.bootstrap(resources, str(self.admin), own=own))
 

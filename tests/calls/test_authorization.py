@@ -5,6 +5,8 @@ The rules of a seed never change, so that what was found can be found again; its
 """
 
 import asyncio
+import socket
+import ssl
 import time
 from pathlib import Path
 from random import Random
@@ -16,7 +18,7 @@ import yaml
 from core.model.service import WorkloadKey
 from core.simulate import Call
 from core.simulate.call import Shown
-from istioctl.testing.caller import send, send_many
+from istioctl.testing.caller import entrance, send, send_many
 from istioctl.testing.judge import disagreements
 from istioctl.testing.mesh import TestMesh
 from istioctl.testing.observed import real, simulated
@@ -109,7 +111,8 @@ def made(random: Random, wanted: Json) -> Call:
             ("x-a", random.choice(("1", "12", "2"))),
             ("x-forwarded-for", random.choice(("203.0.113.7", "10.1.1.1"))),
         )
-        wanted["headers"] = tuple(each for each in headers if random.random() < 0.5)
+        chosen = tuple(each for each in headers if random.random() < 0.5)
+        wanted["headers"] = (*chosen, ("x-a", "12")) if ("x-a", "2") in chosen else chosen
     if not wanted.get("protocol"):
         wanted["authority"] = random.choice(("many-v1", "a.example.com", "a.example.com:80", "b.example.com:8080"))
     shown: Shown | None = random.choice((None, "mesh"))
@@ -173,6 +176,33 @@ async def settled(mesh: TestMesh, text: str) -> None:
     await mesh.clear()
     await mesh.apply(text)
     await mesh.drained()
+
+
+# -- who it is ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+async def test_who_calls_again_shows_his_certificate_again(version: ssl.TLSVersion, live: TestMesh) -> None:
+    """Whoever could resume a session would be let in by a certificate that is over, or as whom he is no more."""
+    call = Call(source=WorkloadKey("default", "many-v1"), host="many-v1", port=80, via="inbound", shown="mesh")
+    context = wrapping(live.container.authority(), call)
+    context.maximum_version = version
+    session = None
+    for _ in range(3):
+        session, reused, answer = await asyncio.to_thread(_session, context, entrance(live, call), session)
+        assert (reused, answer) == (False, b"HTTP/1.1 200")
+
+
+def _session(
+    context: ssl.SSLContext, place: tuple[str, int], session: ssl.SSLSession | None
+) -> tuple[ssl.SSLSession | None, bool | None, bytes]:
+    with (
+        socket.create_connection(place, timeout=5) as plain,
+        context.wrap_socket(plain, server_hostname="many", session=session) as line,
+    ):
+        line.sendall(b"GET / HTTP/1.1\r\nhost: many-v1\r\n\r\n")
+        answer = line.recv(12)
+        return line.session, line.session_reused, answer
 
 
 # -- why ---------------------------------------------------------------------------------------------------------------

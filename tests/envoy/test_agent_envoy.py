@@ -75,7 +75,7 @@ def host(envoy: Binary, events: Events) -> Host:
 
 @pytest.fixture
 def settings(tmp_path: Path) -> AgentSettings:
-    return AgentSettings(directory=str(tmp_path / "a"), xds_socket=str(tmp_path / "xds"))
+    return AgentSettings(directory=str(tmp_path / "a"), xds_sockets=(str(tmp_path / "xds"),))
 
 
 def agent(settings: AgentSettings, host: Host, *, ports: tuple[int, ...] = (), run: str = "") -> Agent:
@@ -117,7 +117,7 @@ def taken() -> Iterator[socket.socket]:
 @pytest.mark.parametrize("transport", list(Transport))
 async def test_ready(settings: AgentSettings, host: Host, manager: StubManager, transport: Transport) -> None:
     """With a Manager Envoy becomes ready, on either transport, and says who it is."""
-    chosen = AgentSettings(directory=settings.directory, xds_socket=settings.xds_socket, transport=transport)
+    chosen = AgentSettings(directory=settings.directory, xds_sockets=settings.xds_sockets, transport=transport)
     async with agent(chosen, host) as sidecar:
         await sidecar.wait_ready(10)
         assert sidecar.state.phase is Phase.READY
@@ -176,7 +176,7 @@ async def test_stop_while_starting_leaves_nothing(settings: AgentSettings, host:
 
 async def test_logs_can_be_kept(tmp_path: Path, host: Host) -> None:
     """Where asked, the logs stay; sockets and configuration go."""
-    kept = AgentSettings(directory=str(tmp_path / "a"), xds_socket=str(tmp_path / "xds"), keep_logs=True)
+    kept = AgentSettings(directory=str(tmp_path / "a"), xds_sockets=(str(tmp_path / "xds"),), keep_logs=True)
     async with agent(kept, host) as sidecar:
         await eventually(sidecar.files.admin.exists)
     assert set(os.listdir(kept.directory)) == {"access.log", "envoy.log"}
@@ -239,7 +239,7 @@ async def test_run_ends_with_the_application(settings: AgentSettings, envoy: Bin
     lines: list[tuple[str, str]] = []
     host = Host(envoy=envoy, output=lambda name, line: lines.append((name, line)))
     once = AgentSettings(
-        directory=settings.directory, xds_socket=settings.xds_socket, restart_application=Restart.NEVER
+        directory=settings.directory, xds_sockets=settings.xds_sockets, restart_application=Restart.NEVER
     )
     assert await agent(once, host, run="echo one; echo two >&2; exit 3").run() == Exit(3)
     assert sorted(lines) == [("a-1.default", "one"), ("a-1.default", "two")]
@@ -250,7 +250,7 @@ async def test_no_manager_is_told(settings: AgentSettings, host: Host) -> None:
     async with agent(settings, host) as sidecar:
         with pytest.raises(Unavailable, match="not ready after 1 s") as caught:
             await sidecar.wait_ready(1)
-    assert settings.xds_socket in caught.value.fix
+    assert settings.xds_sockets[0] in caught.value.fix
 
 
 async def test_returning_manager_is_found(settings: AgentSettings, host: Host, tmp_path: Path) -> None:
@@ -275,7 +275,7 @@ async def test_reconnects_are_spread(settings: AgentSettings, host: Host) -> Non
         came.append(time.monotonic())
         writer.close()
 
-    async with await asyncio.start_unix_server(refuse, settings.xds_socket), agent(settings, host):
+    async with await asyncio.start_unix_server(refuse, settings.xds_sockets[0]), agent(settings, host):
         await eventually(lambda: len(came) >= 8, within=20)
     gaps = [later - earlier for earlier, later in itertools.pairwise(came)]
     assert max(gaps) < 2.3
@@ -305,7 +305,7 @@ async def test_taken_port_of_a_listener_is_told(
 
 async def test_path_too_long_is_told(host: Host, tmp_path: Path) -> None:
     """A state directory too deep for a unix socket is found out before the start."""
-    deep = AgentSettings(directory=str(tmp_path / ("x" * 100)), xds_socket=str(tmp_path / "xds"))
+    deep = AgentSettings(directory=str(tmp_path / ("x" * 100)), xds_sockets=(str(tmp_path / "xds"),))
     with pytest.raises(Misconfigured, match="too long for a unix socket"):
         await agent(deep, host).__aenter__()
 
@@ -352,7 +352,7 @@ from proxy.binary import find
 
 async def main(directory):
     me = Workload(key=WorkloadKey("default", "b"), address="127.77.9.2", capture=Explicit())
-    settings = AgentSettings(directory=directory, xds_socket=directory + "/none")
+    settings = AgentSettings(directory=directory, xds_sockets=(directory + "/none",))
     async with Agent(me, mesh=Mesh(), settings=settings, host=Host(envoy=find())) as agent:
         while not agent.files.admin.exists():
             await asyncio.sleep(0.01)

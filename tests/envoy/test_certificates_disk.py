@@ -93,7 +93,9 @@ def jailed(tmp_path: Path, authority: StubAuthority) -> Iterator[Jailed]:
     work = Assignment(
         workload=Workload(key=WorkloadKey("default", "a-1"), address=ADDRESS, capture=Explicit()),
         settings=AgentSettings(
-            directory=str(directory), xds_socket=str(tmp_path / "xds"), identity=Local(socket=str(tmp_path / "ca"))
+            directory=str(directory),
+            xds_sockets=(str(tmp_path / "xds"),),
+            identity=Local(sockets=(str(tmp_path / "ca"),)),
         ),
         envoy=find(),
     )

@@ -81,8 +81,8 @@ def agent(tmp_path: Path, envoy: Binary, events: Events, *, lifetime: int = 3600
     workload = Workload(key=WorkloadKey("default", "a-1"), address=ADDRESS, capture=Explicit())
     settings = AgentSettings(
         directory=str(tmp_path / "a"),
-        xds_socket=str(tmp_path / "xds"),
-        identity=Local(socket=str(tmp_path / "ca")),
+        xds_sockets=(str(tmp_path / "xds"),),
+        identity=Local(sockets=(str(tmp_path / "ca"),)),
         certificate_lifetime=lifetime,
     )
     return Agent(workload, mesh=Mesh(), settings=settings, host=Host(envoy=envoy, log=events))
@@ -259,7 +259,7 @@ async def test_a_manager_that_says_no_is_heard(tmp_path: Path) -> None:
     """What lies on the disk does not outvote it."""
     async with stub_authority(tmp_path / "ca") as authority:
         authority.refusal = 403, "not for you", ""
-        assert await adopting(tmp_path / "a", Local(socket=str(tmp_path / "ca"))) is None
+        assert await adopting(tmp_path / "a", Local(sockets=(str(tmp_path / "ca"),))) is None
 
 
 def test_a_broken_leftover_is_no_certificate(tmp_path: Path) -> None:

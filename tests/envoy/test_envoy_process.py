@@ -49,8 +49,10 @@ ELSEWHERE = Elsewhere(host="mesh.example", port=15012, identity="spiffe://x/y")
 
 
 @pytest.mark.parametrize("transport", list(Transport))
-@pytest.mark.parametrize("xds", ["/x", ELSEWHERE, msgspec.structs.replace(ELSEWHERE, host="::1")])
-def test_bootstrap_is_valid(transport: Transport, xds: str | Elsewhere, envoy: Binary, tmp_path: Path) -> None:
+@pytest.mark.parametrize("xds", [("/x",), ELSEWHERE, msgspec.structs.replace(ELSEWHERE, host="::1")])
+def test_bootstrap_is_valid(
+    transport: Transport, xds: tuple[str, ...] | Elsewhere, envoy: Binary, tmp_path: Path
+) -> None:
     """Envoy accepts the bootstrap of both transports, here and elsewhere, and has nothing to complain of in it."""
     config = bootstrap(WORKLOAD, mesh=Mesh(), xds=xds, admin_socket=str(tmp_path / "s"), transport=transport)
     write_certificate(tmp_path)

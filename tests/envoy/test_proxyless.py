@@ -1,6 +1,7 @@
 """gRPC applications without a proxy: grpcio's own xDS client and server, as processes with agents; a true Manager."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -58,6 +59,25 @@ async def test_weights_headers_and_faults_are_followed_while_calls_go_on(two: Si
     await two.until("client", {"v1 nobody"})
     failed = await two.ask("client", count=5, metadata={"x-to": "v2"})
     assert failed.failures == {"UNAVAILABLE: Fault injected": 5}
+
+
+async def test_a_server_lives_on_that_answers_with_an_error_alone(two: Site) -> None:
+    """By a status and no headers before it, also where it knows no such method; it is the same process afterwards."""
+    await two.until("client", {"v1 nobody", "v2 nobody"})
+    outcome = await two.ask("client", count=10, metadata={"x-answer-status": "NOT_FOUND"})
+    assert outcome.failures == {"NOT_FOUND: as asked": 10}
+    assert (await two.ask("client", count=10)).failures == {}
+
+
+async def test_a_timeout_is_the_longest_that_a_call_may_take(two: Site) -> None:
+    """One that is answered within it never fails; one that is not ends within a second of it."""
+    await two.tell(VERSIONS, rule({"timeout": "0.4s", "route": [to("v1")]}))
+    await two.until("client", {"v1 nobody"})
+    assert (await two.ask("client", count=20, metadata={"x-answer-delay": "0.01"})).failures == {}
+    started = time.monotonic()
+    outcome = await two.ask("client", metadata={"x-answer-delay": "5"})
+    assert list(outcome.failures) == ["DEADLINE_EXCEEDED: Deadline Exceeded"]
+    assert 0.4 <= time.monotonic() - started < 3
 
 
 async def test_an_instance_that_goes_gets_no_more_calls(two: Site) -> None:

@@ -101,6 +101,22 @@ async def test_methods_and_metadata(site: Site) -> None:
     await site.until("friend", me("friend"), metadata={"x-tier": "golden"})
 
 
+async def test_a_header_sent_twice_or_hidden_from_policies_gets_round_no_denial(site: Site) -> None:
+    """gRPC shows repeated headers joined by commas, and of the TLS handshake nothing."""
+    await site.tell(policy("h", "rules: [{when: [{key: 'request.headers[x-role]', values: [admin]}]}]", action="DENY"))
+    await denied(site, "friend", metadata={"x-role": "user,admin"})
+    await site.until("friend", me("friend"), metadata={"x-role": "administrator"})
+    await site.tell(
+        policy(
+            "h",
+            "rules: [{from: [{source: {serviceAccounts: [stranger]}}], when: [{key: connection.sni, values: ['*']}]}]",
+            action="DENY",
+        )
+    )
+    await denied(site, "stranger")
+    await site.until("friend", me("friend"))
+
+
 EVERYTHING = """
 rules:
 - from:

@@ -32,7 +32,9 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self):
         shown = "URI=" in self.headers.get("x-forwarded-client-cert", "")
-        text = f"{len(still_open)}" if self.path == "/open" else f"{self.client_address[0]} {'mTLS' if shown else '-'}"
+        address, port = self.client_address
+        told = {"/open": len(still_open), "/port": port}
+        text = str(told.get(self.path, f"{address} {'mTLS' if shown else '-'}"))
         self.send_response(200)
         self.send_header("content-length", str(len(text)))
         self.end_headers()
@@ -135,6 +137,12 @@ def test_http_and_tcp_come_from_the_callers_address_and_over_mutual_tls(up: Up) 
         assert curl(up, CLIENT, "http://web/") == f"{client} mTLS"
         assert curl(up, OTHER, "http://web/") == f"{other} mTLS"
     assert (ask(up, CLIENT), ask(up, OTHER)) == (client, other)
+
+
+def test_ports_do_not_meet_those_of_the_caller(up: Up) -> None:
+    """Both connections have its address. Programs connect from even ports; the one to the application is odd."""
+    for caller in (CLIENT, OTHER, WEB):
+        assert int(curl(up, caller, "http://web/port")) % 2 == 1
 
 
 def test_one_workload_may_be_without_it(up: Up) -> None:

@@ -5,11 +5,13 @@ certain number in it becomes (our validation passes nothing else that it is know
 """
 
 import base64
+import contextlib
 import json
 import os
 import re
 import signal
 import ssl
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -96,6 +98,21 @@ spec:
 """
 
 
+LOST = """\
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: lost}
+spec: {hosts: [lost.example], http: [{route: [{destination: {host: nowhere}}]}]}
+"""
+"""Whoever leads finds that there is no such host."""
+
+
+def codes(world: World, kind: str, name: str) -> list[str]:
+    """Of the findings that `istioctl get` shows."""
+    shown = json.loads(world.up.istioctl("get", kind, name, "-o", "json").stdout)
+    return [each["type"]["code"] for each in shown.get("status", {}).get("validationMessages", [])]
+
+
 def apply(world: World, text: str, *more: str) -> str:
     """What it says, good or bad."""
     done = world.up.istioctl("apply", "-f", "-", *more, stdin=text)
@@ -109,17 +126,22 @@ def limit(world: World) -> int:
     return max(map(int, re.findall(r'"max_?connections": (\d+)', shown, re.IGNORECASE)), default=0)
 
 
-def asks_like_kubectl(world: World) -> int:
-    """The HTTP status of a list by the kubeconfig, on a connection of its own."""
-    config = msgspec.json.decode(kubeconfig(world.up.state).read_bytes())
+def asks_like_kubectl(world: World, file: Path | None = None) -> int:
+    """The HTTP status of a list by the kubeconfig, the owner's if none is named, on a connection of its own."""
+    config = msgspec.json.decode((file or kubeconfig(world.up.state)).read_bytes())
     cluster, user = config["clusters"][0]["cluster"], config["users"][0]["user"]
     roots = base64.b64decode(cluster["certificate-authority-data"]).decode()
     request = urllib.request.Request(
         f"{cluster['server']}/apis/networking.istio.io/v1/virtualservices",
         headers={"Authorization": f"Bearer {user['token']}"},
     )
-    with urllib.request.urlopen(request, timeout=5, context=ssl.create_default_context(cadata=roots)) as answer:
-        return int(answer.status)
+    trust = ssl.create_default_context(cadata=roots)
+    try:
+        with urllib.request.urlopen(request, timeout=5, context=trust) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code
 
 
 @pytest.mark.parametrize("number", [1, 2])
@@ -141,28 +163,33 @@ def test_no_call_fails_when_a_manager_is_killed(world: World, number: int) -> No
     assert seen.failures == [], str(seen)
 
 
-def test_a_manager_that_hangs_is_left(world: World) -> None:
-    """It is stopped, not dead: its proxies notice by its silence, within 20 s, and no certificate runs out."""
+def test_a_manager_that_hangs_is_left_and_ended(world: World) -> None:
+    """It is stopped, not dead: its proxies notice by its silence, within 20 s, and no certificate runs out.
+
+    Then it is ended, and started again; if it was the one that writes findings, the other one has done so since.
+    """
     stuck = max(homes(world), key=homes(world).count)
-    pid = world.up.pid(*process(stuck))
+    pid, spoken = world.up.pid(*process(stuck)), world.up.spoken
     before = set(world.certificates())
     with world.watched() as seen:
         os.kill(pid, signal.SIGSTOP)
         try:
-            apply(world, policy(300))
+            apply(world, f"{policy(300)}---\n{LOST}")
             all_at(world, 3 - stuck, within=20)
             assert limit(world) == 300
             eventually(lambda: not before & set(world.certificates()), within=LIFETIME)
+            world.up.hears(f"manager/{stuck}", "has not answered for 20 s", after=spoken)
+            eventually(lambda: codes(world, "vs", "lost") == ["IST0101"], within=2)
         finally:
-            os.kill(pid, signal.SIGCONT)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
+        world.up.hears(f"manager/{stuck}", "ready again", after=spoken)
     assert seen.failures == [], str(seen)
 
 
 def refusals(world: World) -> list[str]:
     """What `istioctl get` shows of proxies that refused the policy."""
-    shown = json.loads(world.up.istioctl("get", "dr", "aside", "-o", "json").stdout)
-    found = [each["type"]["code"] for each in shown.get("status", {}).get("validationMessages", [])]
-    return [code for code in found if code == "MSH3001"]
+    return [code for code in codes(world, "dr", "aside") if code == "MSH3001"]
 
 
 def test_what_a_proxy_refused_is_told_once_whoever_dies(world: World) -> None:
@@ -180,3 +207,39 @@ def test_what_a_proxy_refused_is_told_once_whoever_dies(world: World) -> None:
     assert "acknowledged" in apply(world, policy(402), "--wait=5")
     eventually(lambda: refusals(world) == [], within=2)
     assert limit(world) == 402
+
+
+def test_what_is_said_of_a_refusal_fits_on_a_screen(world: World) -> None:
+    """Envoy repeats all of a resource; people are told who refused what, why, and what is in force, in short lines."""
+    assert "acknowledged" in apply(world, policy(500), "--wait=5")
+    told = [apply(world, policy(501, percent=REFUSED), "--wait=5")]
+    eventually(lambda: refusals(world) == ["MSH3001"], within=2)
+    (refuser,) = re.findall(r"a proxy refused it \(([^:,]+)", told[0])
+    told += [
+        world.up.istioctl("status", "dr", "aside").stdout,
+        world.up.istioctl("describe", "dr", "aside").stdout,
+        world.up.istioctl("proxy-status", refuser).stdout,
+        world.up.istioctl("get", "dr", "aside", "-o", "yaml").stdout,
+    ]
+    for text in told:
+        words = " ".join(text.split())
+        assert re.search(r"(aside|caller|web)-v\d\.default", words)
+        assert "limits; which one is only in the proxy" in words
+        assert max(map(len, text.splitlines())) < 450, text
+        assert "goo.gle" not in text
+    assert "its last good version in force" in told[1]
+    assert "error (1)" in world.up.istioctl("get", "dr", "-o", "wide").stdout
+    history = world.up.istioctl("history", "dr", "aside")
+    assert re.search(r"error \(1\) .*maxConnections: 500 -> 501", history.stdout)
+    assert "MSH3001" in history.stderr
+    assert limit(world) == 500
+    assert "acknowledged" in apply(world, policy(502), "--wait=5")
+
+
+def test_who_is_revoked_is_refused_by_every_manager(world: World, tmp_path: Path) -> None:
+    """At once, whichever of them took it back, and whichever is asked."""
+    file = tmp_path / "vera.yaml"
+    assert world.up.istioctl("kubeconfig", "create", "vera", "-o", str(file)).returncode == 0
+    assert [asks_like_kubectl(world, file) for _ in range(8)] == [200] * 8
+    assert world.up.istioctl("kubeconfig", "revoke", "vera").returncode == 0
+    assert [asks_like_kubectl(world, file) for _ in range(8)] == [401] * 8

@@ -1,24 +1,27 @@
 """Who may use the config API over HTTPS, what is noted of it, and what it takes of strangers."""
 
+import asyncio
 import base64
 import hashlib
 import json
 import re
+import resource
 import socket
 import ssl
 import stat
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from starlette.types import Message, Receive, Scope, Send
 
 from core.errors import Misconfigured
 from core.manager.api import patience
-from core.manager.api.access import Role, TokenFile
+from core.manager.api.access import Caller, Role, TokenFile
 from core.manager.api.audit import AuditLog, Entry
 from core.manager.api.guard import Guard, Rate
 from core.manager.api.questions import LARGEST_BODY
@@ -260,6 +263,62 @@ async def test_too_many_requests_are_told_to_wait(tmp_path: Path) -> None:
     assert await _asked(guard) == 200
 
 
+async def test_one_caller_does_not_take_all_watches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One more than there may be is refused with 429, until one of them ends; others are not concerned."""
+    from starlette.responses import StreamingResponse
+
+    monkeypatch.setattr("core.manager.api.guard.MOST_WATCHES", 2)
+    end = asyncio.Event()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        async def lines() -> AsyncIterator[bytes]:
+            yield b"begun"
+            await end.wait()
+
+        await StreamingResponse(lines())(scope, receive, send)
+
+    guard = Guard(app, lambda headers: Caller(headers["who"], Role.VIEWER), audit=AuditLog(tmp_path))
+
+    async def watched(who: str) -> int:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(guard), base_url="http://m") as http:
+            return (await http.get("/apis?watch=true", headers={"who": who})).status_code
+
+    open_ones = [asyncio.create_task(watched("a")) for _ in range(2)]
+    await asyncio.sleep(0)
+    while not (await asyncio.wait({refused := asyncio.create_task(watched("a"))}, timeout=0.05))[0]:
+        open_ones.append(refused)
+    assert refused.result() == 429
+    assert len(open_ones) == 2
+    other = asyncio.create_task(watched("b"))
+    end.set()
+    assert [await each for each in (*open_ones, other)] == [200, 200, 200]
+    assert await watched("a") == 200
+
+
+async def test_a_request_that_the_end_of_the_manager_cuts_off_is_answered(tmp_path: Path) -> None:
+    """503 with what it means for the client; the server's own word for it would be no object."""
+    begun, sent = asyncio.Event(), []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    async def receive() -> Message:
+        return {"type": "http.disconnect"}
+
+    guard = Guard(app, lambda headers: Caller("a", Role.ADMIN), audit=AuditLog(tmp_path))
+    scope = {"type": "http", "method": "POST", "path": "/v1/transactions", "query_string": b"", "headers": []}
+    asking = asyncio.create_task(guard(scope, receive, send))
+    await begun.wait()
+    asking.cancel()
+    await asking
+    assert sent[0]["status"] == 503
+    assert "may be done or not" in json.loads(sent[1]["body"])["message"]
+
+
 def test_a_token_file_says_what_is_wrong_with_it(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """A bad line lets nobody in and is logged by number, without what it says; a missing file lets nobody in."""
     tokens = TokenFile.made(tmp_path)
@@ -292,3 +351,18 @@ def test_the_audit_log_does_not_grow_for_ever(tmp_path: Path, monkeypatch: pytes
     files = list(tmp_path.iterdir())
     assert len(files) == 2
     assert all(json.loads(line)["who"] == "a" for file in files for line in file.read_text().splitlines())
+
+
+def test_the_audit_log_has_whole_lines_only(tmp_path: Path) -> None:
+    """What has no room is an error, and leaves nothing behind that would spoil the next line."""
+    log, path = AuditLog(tmp_path), tmp_path / "audit.jsonl"
+    log.note(Entry(who="a", verb="create", object="o", outcome=201))
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 20, limits[1]))
+    try:
+        with pytest.raises(OSError, match="No space left"):
+            log.note(Entry(who="b", verb="create", object="o", outcome=201))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    log.note(Entry(who="c", verb="create", object="o", outcome=201))
+    assert [json.loads(line)["who"] for line in path.read_text().splitlines()] == ["a", "c"]

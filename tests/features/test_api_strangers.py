@@ -69,6 +69,17 @@ def many_descriptors() -> Iterator[None]:
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
+def test_answers_are_not_held_back(door: Door) -> None:
+    """Request after request on one connection: no answer waits 40 ms for an acknowledgement (Nagle's algorithm)."""
+    took = []
+    with door.client() as client:
+        for _ in range(60):
+            began = time.monotonic()
+            assert client.get(RULES).status_code == 200
+            took.append(time.monotonic() - began)
+    assert sorted(took[30:])[15] < 0.03, took
+
+
 def closed(connection: socket.socket) -> bool:
     """The server has ended it; what it said before does not count. Waits for 5 s at most."""
     connection.settimeout(5)

@@ -135,7 +135,7 @@ spec: {action: DENY, rules: [{from: [{source: {namespaces: [shop]}}]}]}
         "pa": ["NAME", "MODE", "AGE"],
         "ap": ["NAME", "ACTION", "AGE"],
     }
-    assert len(kubectl("get", "istio-io", "-o", "name").splitlines()) == 3
+    assert len(kubectl("get", "istio-io", "-o", "name").splitlines()) == 4
 
 
 def test_get_as_yaml_can_be_applied_again(kubectl: Kubectl) -> None:

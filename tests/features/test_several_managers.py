@@ -182,7 +182,10 @@ async def test_a_proxy_that_moves_is_sent_nothing_again(pair: Pair) -> None:
 
 
 async def test_either_tells_of_all_proxies(pair: Pair) -> None:
-    """Each proxy once, with the Manager that it is at; a Manager that is gone is not waited for."""
+    """Each proxy once, with the Manager that it is at, and those that are at none of them.
+
+    A Manager that is gone is not waited for.
+    """
 
     async def status(number: int) -> MeshStatus:
         transport = httpx.AsyncHTTPTransport(uds=str(pair.settings(number).home / "api.sock"))
@@ -196,9 +199,10 @@ async def test_either_tells_of_all_proxies(pair: Pair) -> None:
             for number in (1, 2):
                 found = await status(number)
                 assert [(each.workload.name, each.manager) for each in found.proxies] == [("a", 1), ("b", 2)]
-                assert found.managers == (1, 2)
+                assert (found.managers, found.absent) == ((1, 2), ())
         found = await status(2)
         assert ([each.workload.name for each in found.proxies], found.silent) == (["b"], ())
+        assert found.absent == (workload_key("a"),)
         with socket.socket(socket.AF_UNIX) as hangs:
             hangs.bind(str(pair.settings(1).home / "api.sock"))
             hangs.listen()

@@ -123,7 +123,6 @@ POOLS = (
         max_connections=1,
         connect_timeout=1500,
         max_connection_duration=60_000,
-        tcp_idle_timeout=5000,
         keep_alive=KeepAlive(probes=3, time=7200, interval=75),
         max_pending_requests=2,
         max_requests=3,

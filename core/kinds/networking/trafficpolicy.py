@@ -90,8 +90,9 @@ class TcpPoolSpec(Spec, frozen=True):
     max_connections: int = 0
     connect_timeout: str | None = None
     max_connection_duration: str | None = None
-    idle_timeout: str | None = None
     tcp_keepalive: KeepAliveSpec | None = None
+
+    later: ClassVar[Mapping[str, Severity]] = {"idleTimeout": Severity.WARNING}
 
 
 class HttpPoolSpec(Spec, frozen=True):
@@ -297,7 +298,6 @@ def _tcp_pool(context: Context, spec: TcpPoolSpec | None, at: Origin) -> Connect
         max_connections=_count(context, spec.max_connections, at.at("maxConnections")) or UNLIMITED,
         connect_timeout=_time(context, spec.connect_timeout, at.at("connectTimeout")),
         max_connection_duration=_time(context, spec.max_connection_duration, at.at("maxConnectionDuration")),
-        tcp_idle_timeout=_time(context, spec.idle_timeout, at.at("idleTimeout")),
         keep_alive=_keep_alive(context, spec.tcp_keepalive, at.at("tcpKeepalive")) if spec.tcp_keepalive else None,
     )
 

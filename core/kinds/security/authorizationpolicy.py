@@ -7,6 +7,8 @@ refuses.
 from collections.abc import Callable, Iterator, Mapping
 from typing import ClassVar, Final, Literal, TypeVar
 
+from msgspec.structs import replace
+
 from core.diagnostics import Severity
 from core.ir.access import AccessRule, Action, Clause, What, Who
 from core.ir.lowered import Lowered
@@ -17,6 +19,7 @@ from core.kinds.security import calls, selector
 from core.kinds.security.selector import SelectorSpec
 from core.kinds.spelling import closest
 from core.model.config import Document, Origin
+from core.model.labels import NO_LABELS
 from core.model.mesh import Mesh
 
 T = TypeVar("T")
@@ -26,6 +29,9 @@ DRY_RUN = "istio.io/dry-run"
 
 LONGEST = 1024
 """Characters of a value."""
+
+NOBODY: Final = Clause(sources=(), operations=())
+"""Is for no call."""
 
 
 class SourceSpec(Spec, frozen=True):
@@ -111,8 +117,25 @@ def lower(document: Document, mesh: Mesh) -> Lowered:
     context = Context(document, mesh)
     spec = read(context, AuthorizationPolicySpec)
     rule = _rule(context, spec) if spec else None
-    failed = rule is None or context.findings.failed
-    return Lowered(() if failed or rule is None else (rule,), context.findings.all())
+    if rule is None or context.findings.failed:
+        return Lowered((), context.findings.all(), instead=_closed(context, rule))
+    return Lowered((rule,), context.findings.all())
+
+
+def _closed(context: Context, rule: AccessRule | None) -> tuple[AccessRule, ...]:
+    """Nobody gets in by a mistake in a document that a store took all the same: one that would allow allows nobody, one
+    that would deny denies everybody. Not where it is for something that is not there.
+    """
+    places = {each.origin.path for each in context.findings.all() if each.origin is not None}
+    if places & {context.root.at(name).path for name in AuthorizationPolicySpec.later}:
+        return ()
+    if rule is None:
+        return (AccessRule(namespace=context.namespace, action="ALLOW", clauses=(NOBODY,), origin=context.root),)
+    if rule.action == "AUDIT" or rule.dry_run:
+        return ()
+    # Labels that are wrong would select nobody.
+    labels = NO_LABELS if context.findings.touch(context.root.at("selector")) else rule.labels
+    return (replace(rule, labels=labels, clauses=(Clause() if rule.action == "DENY" else NOBODY,)),)
 
 
 def _rule(context: Context, spec: AuthorizationPolicySpec) -> AccessRule:
@@ -128,7 +151,7 @@ def _rule(context: Context, spec: AuthorizationPolicySpec) -> AccessRule:
         labels=labels,
         action=action,
         # Nobody is allowed, and whoever is refused is told by which document.
-        clauses=clauses or (Clause(sources=(), operations=()),),
+        clauses=clauses or (NOBODY,),
         dry_run=_dry_run(context, action),
         created=context.document.created,
         origin=at,

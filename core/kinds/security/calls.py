@@ -31,6 +31,7 @@ ToSource = Callable[[Context, str, Origin], Source]
 ToOperation = Callable[[Context, str, Origin], Operation]
 
 _SPIFFE = "spiffe://"
+_OF_ANY_DOMAIN = f"{_SPIFFE}[^/]+"
 _OWN_DOMAIN = "cluster.local"
 """In a principal it stands for the mesh's own trust domain, whatever that is called (Istio)."""
 
@@ -69,7 +70,7 @@ def principal(context: Context, value: str, at: Origin) -> Source:
 
 def namespace(context: Context, value: str, at: Origin) -> Source:
     _inner_wildcard(context, value, at)
-    return Identity(Regex(f".*/ns/{_within_segment(value)}/.*"))
+    return Identity(Regex(f"{_OF_ANY_DOMAIN}/ns/{_within_segment(value)}/.*"))
 
 
 def service_account(context: Context, value: str, at: Origin) -> Source:
@@ -77,7 +78,7 @@ def service_account(context: Context, value: str, at: Origin) -> Source:
     space, slash, name = value.rpartition("/")
     if not name or "/" in space or "*" in value or (slash and not space):
         context.error(at, f"{value[:80]!r} is not a service account", fix='write "name" or "namespace/name"')
-    return Identity(Regex(f".*/ns/{re.escape(space or context.namespace)}/sa/{re.escape(name)}"))
+    return Identity(Regex(f"{_OF_ANY_DOMAIN}/ns/{re.escape(space or context.namespace)}/sa/{re.escape(name)}"))
 
 
 def trust_domain(context: Context, value: str, at: Origin) -> Source:
@@ -110,7 +111,10 @@ def _network(context: Context, value: str, at: Origin) -> str:
 
     try:
         # A zone ("%eth0") is this machine's own business, and proxies refuse it.
-        return str(ip_network(value.replace("%", "/"), strict=False))
+        found = ip_network(value.replace("%", "/"), strict=False)
+        mapped = getattr(found.network_address, "ipv4_mapped", None)
+        # Nobody calls from such an address (RFC 4291 §2.5.5.2): he does from the one within it.
+        return f"{mapped}/{found.prefixlen - 96}" if mapped and found.prefixlen >= 96 else str(found)
     except ValueError:
         fix = "write 10.1.2.3, or a range as 10.1.0.0/16"
         context.error(at, f"{value[:80]!r} is neither an address nor a range of addresses", fix=fix)
@@ -120,15 +124,22 @@ def _network(context: Context, value: str, at: Origin) -> str:
 # -- what is called ----------------------------------------------------------------------------------------------------
 
 
+_SOMEBODY: Final = "([^@]*@)?"
+"""RFC 3986 §3.2: what may stand before a host."""
+
+
 def host(context: Context, value: str, at: Origin) -> Operation:
-    """In any case; one that is written without a port is meant with any."""
+    """In any case; one that is written without a port is meant with any.
+
+    Nobody gets round it by what is the same host to applications: somebody's name before it, a dot or colon behind it.
+    """
     _inner_wildcard(context, value, at)
     if value == "*":
         return Header(":authority", Present())
     if value.endswith("*"):
-        return Header(":authority", Regex(f"(?i){re.escape(value[:-1])}.*"))
-    before, body = (".*", value[1:]) if value.startswith("*") else ("", value)
-    port = "" if re.search(r":[0-9]+$", body) else "(:[0-9]+)?"
+        return Header(":authority", Regex(f"(?i){_SOMEBODY}{re.escape(value[:-1])}.*"))
+    before, body = (".*", value[1:]) if value.startswith("*") else (_SOMEBODY, value)
+    port = "" if re.search(r":[0-9]+$", body) else r"\.*(:[0-9]*)?"
     return Header(":authority", Regex(f"(?i){before}{re.escape(body)}{port}"))
 
 

@@ -5,6 +5,8 @@ Source of the rules: Istio `PeerAuthentication`, and what Istio's own validation
 
 from typing import Literal
 
+from msgspec.structs import replace
+
 from core.ir.lowered import Lowered
 from core.ir.security import MutualTls, PeerRule
 from core.ir.values import INHERIT, Inherit
@@ -14,7 +16,7 @@ from core.kinds.schema import read
 from core.kinds.security import selector
 from core.kinds.security.selector import SelectorSpec
 from core.model.config import Document, Origin
-from core.model.labels import Labels
+from core.model.labels import NO_LABELS, Labels
 from core.model.mesh import Mesh
 
 Mode = Literal["UNSET", "DISABLE", "PERMISSIVE", "STRICT"]
@@ -34,8 +36,26 @@ def lower(document: Document, mesh: Mesh) -> Lowered:
     context = Context(document, mesh)
     spec = read(context, PeerAuthenticationSpec)
     rule = _rule(context, spec) if spec else None
-    failed = rule is None or context.findings.failed
-    return Lowered(() if failed or rule is None else (rule,), context.findings.all())
+    if rule is None or context.findings.failed:
+        return Lowered((), context.findings.all(), instead=(_closed(context, rule),))
+    return Lowered((rule,), context.findings.all())
+
+
+def _closed(context: Context, rule: PeerRule | None) -> PeerRule:
+    """Nobody calls in plain bytes by a mistake in a document that a store took all the same: what cannot be read of it
+    is STRICT.
+    """
+    at, unsure = context.root, context.findings.touch
+    if rule is None:
+        return PeerRule(namespace=context.namespace, mode="STRICT", origin=at)
+    ports = at.at("portLevelMtls")
+    elsewhere = any(each.origin and not each.origin.path.startswith(ports.path) for each in context.findings.all())
+    return replace(
+        rule,
+        labels=NO_LABELS if unsure(at.at("selector")) else rule.labels,
+        mode="STRICT" if elsewhere else rule.mode,
+        ports=tuple((port, "STRICT" if unsure(ports.at(str(port))) else mode) for port, mode in rule.ports if port),
+    )
 
 
 def _rule(context: Context, spec: PeerAuthenticationSpec) -> PeerRule:

@@ -6,3 +6,6 @@ Not for proxies: those speak xDS, each over a socket of its own.
 
 SOCKET = "api.sock"
 """Name of the API's socket in the state directory."""
+
+OWN = "own"
+"""Query parameter of `/status`: only what the Manager that is asked knows itself."""

@@ -8,6 +8,9 @@ import hmac
 import logging
 import re
 import secrets
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Final
@@ -21,8 +24,10 @@ TOKENS: Final = "tokens"
 """Name of the file in the API's directory."""
 
 _HASHED: Final = re.compile(r"sha256:([0-9a-f]{64})")
+_UNTIL: Final = "until="
 _TEMPLATE: Final = """\
-# Who may use the config API: TOKEN NAME ROLE [NAMESPACE], one a line. Changes are in force with the next request.
+# Who may use the config API: TOKEN NAME ROLE [NAMESPACE] [until=TIME], one a line. Changes are in force with the next
+# request; istioctl kubeconfig makes them, too. TIME is like 2026-01-31T12:00:00Z.
 # Roles: admin (everything), viewer (reads everything), namespace (reads and writes one NAMESPACE).
 # A token may also be written as sha256: and the hexadecimal digest of it, so that this file gives nothing away.
 {token} local admin
@@ -38,18 +43,23 @@ class Role(StrEnum):
 
 
 class Caller(msgspec.Struct, frozen=True):
-    """Somebody the API knows. `namespace` is where a caller of that role may do things, else ""."""
+    """Somebody the API knows. `namespace` is where a caller of that role may do things, else "".
+
+    `until`: seconds since the epoch after which nobody is let in as this caller; 0 for no end.
+    """
 
     name: str
     role: Role
     namespace: str = ""
+    until: int = 0
 
 
 class TokenFile:
     """The tokens in force. A line that cannot be understood gives nobody access, and is logged without its token."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, clock: Callable[[], float] = time.time) -> None:
         self._path = path
+        self._clock = clock
         self._stamp: tuple[int, ...] = ()
         self._known: tuple[tuple[bytes, Caller], ...] = ()
 
@@ -66,7 +76,7 @@ class TokenFile:
         given = hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()
         found = None
         for digest, caller in self._known:
-            if hmac.compare_digest(digest, given):
+            if hmac.compare_digest(digest, given) and not is_over(caller, self._clock()):
                 found = caller
         return found if token else None
 
@@ -91,25 +101,57 @@ class TokenFile:
             self._known, self._stamp = (), ()
 
 
+def is_over(caller: Caller, now: float) -> bool:
+    """Whether the time of this caller is up. `now` in seconds since the epoch."""
+    return bool(caller.until) and now >= caller.until
+
+
+def line_of(token: str, caller: Caller) -> str:
+    """As it stands in the file."""
+    place = [caller.namespace] if caller.namespace else []
+    end = [f"until={datetime.fromtimestamp(caller.until, UTC):%Y-%m-%dT%H:%M:%SZ}"] if caller.until else []
+    return " ".join((token, caller.name, caller.role, *place, *end))
+
+
+def caller_of(line: str) -> Caller | None:
+    """Whom a line of the file lets in; None for a comment, and for what cannot be understood."""
+    entry = _entry(_words(line))
+    return entry[1] if entry else None
+
+
 def _parsed(text: str, path: Path) -> list[tuple[bytes, Caller]]:
     result = []
     for number, line in enumerate(text.splitlines(), 1):
-        words = line.partition("#")[0].split()
+        words = _words(line)
         entry = _entry(words)
         if entry is not None:
             result.append(entry)
         elif words:
-            _log.error("%s:%d is not TOKEN NAME ROLE [NAMESPACE]", path, number)
+            _log.error("%s:%d is not TOKEN NAME ROLE [NAMESPACE] [until=TIME]", path, number)
     return result
 
 
+def _words(line: str) -> list[str]:
+    return line.partition("#")[0].split()
+
+
 def _entry(words: list[str]) -> tuple[bytes, Caller] | None:
+    try:
+        until = _moment(words.pop().removeprefix(_UNTIL)) if words[-1:] and words[-1].startswith(_UNTIL) else 0
+    except ValueError:
+        return None
     match words:
         case [token, name, (Role.ADMIN | Role.VIEWER) as role]:
-            return _digest(token), Caller(name, Role(role))
+            return _digest(token), Caller(name, Role(role), until=until)
         case [token, name, Role.NAMESPACE, namespace]:
-            return _digest(token), Caller(name, Role.NAMESPACE, namespace)
+            return _digest(token), Caller(name, Role.NAMESPACE, namespace, until)
     return None
+
+
+def _moment(text: str) -> int:
+    """Seconds since the epoch; without an offset it is UTC. Raises `ValueError`."""
+    found = datetime.fromisoformat(text)
+    return int((found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp())
 
 
 def _digest(token: str) -> bytes:

@@ -4,7 +4,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Final
 
 import msgspec
@@ -15,7 +15,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from core.errors import Conflict, NotFound
-from core.manager.api import reviews
+from core.manager.api import OWN, reviews
 from core.manager.api.answers import HANDLERS, answer
 from core.manager.api.failures import Failure, Status
 from core.manager.api.narrowing import narrowed
@@ -42,15 +42,18 @@ from core.manager.api.self_description import ROUTES
 from core.manager.api.target import Target, target_of
 from core.manager.api.together import Together
 from core.manager.api.writing import ATTEMPTS, Intent, Patch, Writer, Written
-from core.manager.peers import OWN
 from core.manager.status import Held, MeshStatus, Progress, ProxyStatus
 from core.model.config import Document
 from core.model.mesh import Mesh
+from core.model.service import WorkloadKey
 from core.ports import VersionedStore
 
 Proxies = Callable[[], tuple[ProxyStatus, ...]]
 HeldDocuments = Callable[[], tuple[Held, ...]]
 OwnProgress = Callable[[], Progress]
+Expected = Callable[[], Iterable[WorkloadKey]]
+"""Workloads that ought to have a proxy."""
+
 Everywhere = Callable[[MeshStatus], Awaitable[MeshStatus]]
 """Adds what other Managers know to what this one knows."""
 
@@ -67,9 +70,9 @@ async def _as_it_is(own: MeshStatus) -> MeshStatus:
 class ConfigApi:
     """Verbs on objects.
 
-    `mesh` gives the mesh settings of the moment, `proxies` who is connected, `findings` what is known to be wrong with
-    a stored document, `held` which documents are out of force because a proxy refused them, `progress` how far
-    documents have come in the Manager; `everywhere` asks the others.
+    `mesh` gives the mesh settings of the moment, `proxies` who is connected, `held` which documents are out of force
+    because a proxy refused them, `progress` how far documents have come in the Manager, `expected` whose proxies there
+    ought to be; `everywhere` asks the others.
     """
 
     def __init__(
@@ -80,12 +83,14 @@ class ConfigApi:
         proxies: Proxies,
         held: HeldDocuments = tuple,
         progress: OwnProgress = Progress,
+        expected: Expected = tuple,
         everywhere: Everywhere = _as_it_is,
     ) -> None:
         self._store = store
         self._proxies = proxies
         self._held = held
         self._progress = progress
+        self._expected = expected
         self._everywhere = everywhere
         self._closing = asyncio.Event()
         self._reader = Reader(store, closing=self._closing)
@@ -131,7 +136,9 @@ class ConfigApi:
 
         All documents, unless the query names some (`narrowing`).
         """
-        own = MeshStatus(proxies=self._proxies(), held=self._held(), progress=self._progress())
+        connected = self._proxies()
+        absent = tuple(sorted(set(self._expected()) - {each.workload for each in connected}))
+        own = MeshStatus(proxies=connected, held=self._held(), progress=self._progress(), absent=absent)
         status = narrowed(own if OWN in request.query_params else await self._everywhere(own), request.query_params)
         proxies = [to_builtins(proxy) | {"synced": proxy.synced} for proxy in status.proxies]
         return answer({**to_builtins(status), "proxies": proxies})

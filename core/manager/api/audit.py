@@ -1,6 +1,7 @@
 """Who changed what through the config API: one JSON line for every write that was tried, in a file of the Manager's."""
 
 import contextlib
+import errno
 import fcntl
 import os
 from datetime import UTC, datetime
@@ -38,7 +39,7 @@ class AuditLog:
         line = {"when": datetime.now(UTC).isoformat(timespec="milliseconds"), **msgspec.to_builtins(entry)}
         descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         try:
-            os.write(descriptor, msgspec.json.encode(line) + b"\n")
+            _append(descriptor, msgspec.json.encode(line) + b"\n")
             if os.fstat(descriptor).st_size > LARGEST:
                 self._put_aside(descriptor)
         finally:
@@ -50,3 +51,14 @@ class AuditLog:
         with contextlib.suppress(FileNotFoundError):
             if os.path.samestat(os.fstat(descriptor), self._path.stat()):
                 self._path.replace(self._path.with_suffix(".jsonl.1"))
+
+
+def _append(descriptor: int, line: bytes) -> None:
+    """Raises `OSError`. Half a line, where a disk has no room for more, would spoil the next one: it is taken back."""
+    written = os.write(descriptor, line)
+    if written == len(line):
+        return
+    end = os.lseek(descriptor, 0, os.SEEK_CUR)
+    if os.fstat(descriptor).st_size == end:  # else another Manager found room behind it
+        os.ftruncate(descriptor, end - written)
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

@@ -3,9 +3,12 @@
 Pure ASGI, so that a watch streams through it. What the verbs do is none of its business.
 """
 
+import asyncio
+import contextlib
 import re
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
 from typing import Final
 
 import msgspec
@@ -19,6 +22,7 @@ from core.manager.api.audit import AUDIT, AuditLog, Entry
 from core.manager.api.failures import Failure
 from core.manager.api.patience import WELCOME
 from core.manager.api.transactions import PATH as TRANSACTIONS
+from core.manager.api.watching import last_line
 
 Authenticate = Callable[[Headers], Caller | None]
 
@@ -33,6 +37,15 @@ _OPEN: Final = ("/healthz", "/livez", "/readyz")
 _NEUTRAL: Final = re.compile(r"/(version|api|apis|apis/[^/]+|apis/[^/]+/[^/]+|openapi/v[23](/.*)?)/?")
 _PLACED: Final = re.compile(r"/apis/[^/]+/[^/]+/namespaces/(?P<namespace>[^/]+)/.+")
 _READING: Final = ("GET", "HEAD", "OPTIONS")
+_WATCHING: Final = re.compile(rb"(?:^|&)watch=")
+LOOK_EVERY: Final = 0.5
+"""Seconds after which it is looked again whether who watches may still do so."""
+
+MOST_WATCHES: Final = 200
+"""By one caller at a time: who forgets to close them leaves connections to others (`api.server.MOST_CONNECTIONS`)."""
+
+_ENDING: Final = "the Manager ends now; what was asked for may be done or not: look before asking again"
+
 _VERBS: Final = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
 
 
@@ -61,6 +74,7 @@ class Guard:
         self._rate = rate
         self._clock = clock
         self._buckets: dict[str, tuple[float, float]] = {}
+        self._watches: Counter[str] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["path"] in _OPEN:
@@ -78,7 +92,40 @@ class Guard:
             await response(scope, receive, noting)
             return
         state.get(WELCOME, _stay)()
-        await self._app(scope, receive, noting)
+        if caller and _WATCHING.search(scope["query_string"]):
+            with self._counted(caller):
+                await self._while_known(scope, receive, noting)
+        else:
+            await self._to_the_end(scope, receive, noting)
+
+    async def _to_the_end(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """What the server cancels when its own time is over is answered all the same: the client has to know."""
+        answer = _Answer(send)
+        try:
+            await self._app(scope, receive, answer)
+        except asyncio.CancelledError:
+            if answer.begun:
+                raise
+            response = await failed(Request(scope), Failure(503, _ENDING))
+            await response(scope, receive, send)
+
+    async def _while_known(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """A watch ends, with the reason, when whoever asked for it is not let in any more, or as somebody else."""
+        headers, caller = Headers(scope=scope), scope["state"]["caller"]
+        answer = _Answer(send)
+        answering = asyncio.ensure_future(self._app(scope, receive, answer))
+        try:
+            while not (await asyncio.wait({answering}, timeout=LOOK_EVERY))[0]:
+                if answer.begun and self._authenticate(headers) != caller:
+                    break
+            else:
+                answering.result()
+        finally:
+            answering.cancel()
+            await asyncio.wait({answering})
+        if answering.cancelled():
+            line = last_line(Failure(401, "Unauthorized: the token of this watch is not good any more"))
+            await send({"type": "http.response.body", "body": line, "more_body": False})
 
     def _check(self, scope: Scope, caller: Caller | None) -> None:
         """Raises `Failure`: 429, 401, 403."""
@@ -89,6 +136,16 @@ class Guard:
             where = f" in namespace {caller.namespace}" if caller.namespace else ""
             said = f"{caller.name}, who is {caller.role}{where}, may not {scope['method']} {scope['path']}"
             raise Failure(403, f"forbidden: {said}")
+        if _WATCHING.search(scope["query_string"]) and self._watches[caller.name] >= MOST_WATCHES:
+            raise Failure(429, f"too many watches: {caller.name} has {MOST_WATCHES} open here; close some of them")
+
+    @contextlib.contextmanager
+    def _counted(self, caller: Caller) -> Iterator[None]:
+        self._watches[caller.name] += 1
+        try:
+            yield
+        finally:
+            self._watches[caller.name] -= 1
 
     def _spend(self, name: str) -> None:
         """A bucket that fills steadily; all who are unknown share one. Raises `Failure` 429."""
@@ -126,6 +183,18 @@ class Guard:
                 await send(message)
 
         return noted
+
+
+class _Answer:
+    """Passes on what an application sends, and knows whether it has begun to."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self.begun = False
+
+    async def __call__(self, message: Message) -> None:
+        await self._send(message)
+        self.begun = True
 
 
 def _stay() -> None:

@@ -31,6 +31,13 @@ def text(server: str, *, roots: str, token: str) -> bytes:
     )
 
 
+def with_token(content: bytes, token: str) -> bytes:
+    """The same file for the same user, who is let in by `token` now."""
+    config = msgspec.json.decode(content, type=dict[str, object])
+    users = [{"name": NAME, "user": {"token": token}}]
+    return msgspec.json.format(msgspec.json.encode({**config, "users": users}))
+
+
 def put(path: Path, content: bytes) -> None:
     """For its owner alone, whole at every moment. Raises `Misconfigured`."""
     draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")

@@ -14,14 +14,17 @@ from core.model.config import Document
 Include = Literal["None", "Metadata", "Object"]
 """What a row carries of its object besides the cells."""
 
-_COLUMNS: Final[Mapping[str, tuple[tuple[str, str], ...]]] = {
+COLUMNS: Final[Mapping[str, tuple[tuple[str, str], ...]]] = {
     "VirtualService": (("Gateways", "gateways"), ("Hosts", "hosts")),
     "DestinationRule": (("Host", "host"),),
     "ServiceEntry": (("Hosts", "hosts"), ("Location", "location"), ("Resolution", "resolution")),
     "PeerAuthentication": (("Mode", "mtls.mode"),),
     "AuthorizationPolicy": (("Action", "action"),),
 }
-"""By kind: titles, and where in the spec the cells are. Every kind has a name before these and an age after them."""
+"""By kind: titles, and where in the spec the cells are. Every kind has a name before these and an age after them.
+
+istioctl prints the same.
+"""
 
 
 class Column(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,7 +59,7 @@ def wanted(accept: str) -> bool:
 def columns(kind: str) -> tuple[Column, ...]:
     return (
         Column(name="Name", format="name"),
-        *(Column(name=title) for title, _ in _COLUMNS.get(kind, ())),
+        *(Column(name=title) for title, _ in COLUMNS.get(kind, ())),
         Column(name="Age"),
     )
 
@@ -64,8 +67,8 @@ def columns(kind: str) -> tuple[Column, ...]:
 def cells(document: Document, *, now: float) -> tuple[str, ...]:
     """`now` in epoch seconds."""
     spec = msgspec.json.decode(document.spec)
-    paths = (path for _, path in _COLUMNS.get(document.key.kind, ()))
-    return (document.key.name, *(_cell(spec, path) for path in paths), age(now - document.created))
+    paths = (path for _, path in COLUMNS.get(document.key.kind, ()))
+    return (document.key.name, *(cell(spec, path) for path in paths), age(now - document.created))
 
 
 def table(kind: str, rows: Iterable[Row], *, metadata: dict[str, object]) -> Table:
@@ -83,7 +86,7 @@ def row(document: Document, thing: dict[str, object], include: Include, *, now: 
     return Row(cells(document, now=time.time() if now is None else now), shown)
 
 
-def _cell(spec: object, path: str) -> str:
+def cell(spec: object, path: str) -> str:
     """A list as JSON, as Kubernetes prints it; nothing for what is not there."""
     for part in path.split("."):
         spec = spec.get(part) if isinstance(spec, dict) else None

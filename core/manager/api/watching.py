@@ -80,7 +80,7 @@ class Watch:
                 yield line
         except MeshError as error:
             failure = expired(error) if isinstance(error, Expired) else Failure(503, str(error))
-            yield _encoded("ERROR", failure.status)
+            yield last_line(failure)
         finally:
             await self.end()
 
@@ -187,6 +187,11 @@ class Watch:
 
 def _encoded(type_: str, thing: object) -> bytes:
     return msgspec.json.encode({"type": type_, "object": thing}) + b"\n"
+
+
+def last_line(failure: Failure) -> bytes:
+    """Why nothing follows."""
+    return _encoded("ERROR", failure.status)
 
 
 def expired(error: MeshError) -> Failure:

@@ -49,7 +49,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Echo(grpc.GenericRpcHandler):  # type: ignore[type-arg]
-    """Answers `<name> <who called>`."""
+    """Answers `<name> <who called>`; after `x-answer-delay` seconds, or by the code `x-answer-status` alone."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -58,6 +58,10 @@ class Echo(grpc.GenericRpcHandler):  # type: ignore[type-arg]
         return grpc.unary_unary_rpc_method_handler(self._answer)
 
     def _answer(self, request: bytes, context: grpc.ServicerContext) -> bytes:
+        asked = {key: str(value) for key, value in context.invocation_metadata()}
+        time.sleep(float(asked.get("x-answer-delay", 0)))
+        if status := asked.get("x-answer-status"):
+            context.abort(grpc.StatusCode[status], "as asked")
         found = [str(each, "ascii") for each in context.auth_context().get("peer_spiffe_id", ())]  # type: ignore[call-overload]
         return f"{self._name} {found[0] if found else 'nobody'}".encode()
 

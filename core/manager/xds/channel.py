@@ -19,6 +19,7 @@ class Flight(msgspec.Struct, frozen=True, gc=False):
     nonce: str
     batch: Batch
     generation: int
+    version: str
     whole: bool = False
 
 
@@ -34,9 +35,9 @@ class Channel:
     """
 
     __slots__ = (
-        "_acked", "_at_work", "_beside", "_number", "_sent", "_suspects", "_tells_removals", "again", "answer",
-        "came_back", "flight", "greet", "held", "missing", "named", "nonce", "refused", "subscribed", "todo", "type",
-        "unsure", "whole", "wildcard",
+        "_acked", "_at_work", "_beside", "_number", "_sent", "_suspects", "_tells_removals", "_version", "again",
+        "answer", "came_back", "flight", "greet", "held", "missing", "named", "nonce", "refused", "series",
+        "subscribed", "todo", "type", "unsure", "whole", "wildcard",
     )  # fmt: skip
 
     def __init__(self, type_: ResourceType, *, at_work: set[ResourceType], whole: bool, tells_removals: bool) -> None:
@@ -44,6 +45,7 @@ class Channel:
         self.type = type_
         self.whole = whole
         self._tells_removals = tells_removals
+        self.series = ""
         self.subscribed = False
         self.wildcard = False
         self.named = False
@@ -64,6 +66,7 @@ class Channel:
         self._number = 0
         self._sent = 0
         self._acked = 0
+        self._version = ""
 
     @property
     def names(self) -> AbstractSet[str]:
@@ -135,6 +138,20 @@ class Channel:
         self.held.update(has)
         self.again.difference_update(has)
 
+    def resume(self, had: Mapping[str, Resource]) -> None:
+        """This is what a reconnecting proxy had. It is sent again as it is wanted now, lest it waits for that."""
+        self.came_back = True
+        has = {name: resource for name, resource in had.items() if self.wants(name)}
+        self.held.update(has)
+        self.again.update(has)
+
+    def memory(self) -> dict[str, dict[str, Resource]]:
+        """What the proxy has, by the version that it says when it comes back: whether or not its last answer came."""
+        found = {self._version: _present(self.held)}
+        if self.flight is not None:
+            found[self.flight.version] = _present({**self.held, **self.flight.batch})
+        return found
+
     def _forget(self, names: Collection[str]) -> None:
         """What is not wanted is not known either, refusals included."""
         for name in names:
@@ -175,7 +192,7 @@ class Channel:
         """The next response, under way from now on; None: there is nothing to say. Only while nothing is under way.
 
         Its nonce is the generation, or the next number where that was used already: so streams that are sent the same
-        have the same bytes to send.
+        have the same bytes to send. In a `series`, its version is like no other's.
         """
         batch = self._next_batch()
         if not batch and not self.answer:
@@ -184,7 +201,8 @@ class Channel:
         self.answer = False
         self._number = max(generation, self._number + 1)
         self.nonce, self._sent = str(self._number), generation
-        self.flight = Flight(self.nonce, batch, generation, self.whole)
+        version = f"{generation}.{self.nonce}.{self.series}" if self.series else str(generation)
+        self.flight = Flight(self.nonce, batch, generation, version, self.whole)
         return self.flight
 
     def _next_batch(self) -> Batch:
@@ -215,8 +233,16 @@ class Channel:
         if stale:
             # The news went back to what the proxy lives on, or is no better than what it refused.
             batch = {name: todo.pop(name) for name in stale}
+            self._recognise(batch)
             self._is_done_with([name for name, old in batch.items() if old is None or not self.has_refused(old)])
         return todo
+
+    def _recognise(self, batch: Batch) -> None:
+        """What a proxy brought is known by its version only, until there is the same here: then also its origins."""
+        for name, resource in batch.items():
+            held = self.held.get(name)
+            if resource is not None and held is not None and held.version == resource.version:
+                self.held[name] = resource
 
     def _is_news(self, name: str, resource: Resource | None) -> bool:
         if name in self.again:
@@ -231,7 +257,7 @@ class Channel:
     # --- what it says to that ---
 
     def accept(self, flight: Flight) -> Acked:
-        self.flight, self._acked = None, flight.generation
+        self.flight, self._acked, self._version = None, flight.generation, flight.version
         self._now_has(flight.batch)
         if flight.whole:
             self.unsure = frozenset()
@@ -283,6 +309,10 @@ class Channel:
             self.refused.pop(name, None)
         if self.missing:
             self.missing = self.missing.difference(names)
+
+
+def _present(batch: Batch) -> dict[str, Resource]:
+    return {name: resource for name, resource in batch.items() if resource is not None}
 
 
 def _halves(batch: Batch) -> tuple[Batch, Batch]:

@@ -51,6 +51,10 @@ class Delta:
         """Whether a response can say that a resource is gone."""
         return True
 
+    def says_version(self) -> bool:
+        """Whether who comes back says which response it accepted last, and not what it has."""
+        return False
+
 
 def _decode(raw: bytes) -> Request:
     try:

@@ -16,12 +16,14 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     """One DiscoveryRequest or DeltaDiscoveryRequest.
 
     `names` is the whole set of names (state of the world); `subscribe`, `unsubscribe` and `versions`
-    (initial_resource_versions) are changes (delta). `error` is what a refusal says, None if there is none.
+    (initial_resource_versions) are changes (delta). `version` is that of the response it accepted last, maybe on an
+    earlier stream (state of the world). `error` is what a refusal says, None if there is none.
     `answers_only`: it changes nothing of what the proxy wants.
     """
 
     type_url: str
     nonce: str = ""
+    version: str = ""
     error: str | None = None
     names: tuple[str, ...] = ()
     subscribe: tuple[str, ...] = ()
@@ -33,7 +35,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 class Interest(msgspec.Struct, frozen=True, kw_only=True):
     """How a request changes what a proxy wants of one type.
 
-    `named`: it says some name. `repeat`: it asks again for what it has, without having lost interest in between.
+    `named`: it says some name. `version`: of the response that it accepted last, if it says so. `repeat`: it asks again
+    for what it has, without having lost interest in between.
     """
 
     wildcard: bool
@@ -41,6 +44,7 @@ class Interest(msgspec.Struct, frozen=True, kw_only=True):
     added: Sequence[str] = ()
     dropped: Sequence[str] = ()
     versions: Mapping[str, str] = {}
+    version: str = ""
     repeat: bool = False
 
 

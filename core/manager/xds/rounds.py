@@ -84,11 +84,23 @@ class Rounds:
         channel = self._channels[type_]
         if type_ in (_CLUSTER, _LISTENER):
             names = [name for name in names if not self._is_unread(type_, name)]
+        names = self._not_gone(type_, names)
         found = {name: self._newest(type_, name) or in_place_of(self._groups, type_, name) for name in names}
         # "There is none" is an answer too.
         nothing: Batch = {name: None for name, resource in found.items() if resource is None}
         channel.let_go(found)
         channel.insist(nothing)
+
+    def _not_gone(self, type_: ResourceType, names: Iterable[str]) -> list[str]:
+        """Those that are there, or that the proxy has not: what it brought may be in use until a round is through."""
+        channel = self._channels[type_]
+        held = channel.held
+        gone = [name for name in names if held.get(name) is not None and self._newest(type_, name) is None]
+        self._doomed = self._doomed.union((type_, name) for name in gone)
+        # It waits for none of these.
+        channel.missing = channel.missing.difference(gone)
+        self._due = self._due or bool(gone)
+        return [name for name in names if name not in gone]
 
     def repeat(self, type_: ResourceType) -> None:
         """Send again what the proxy has of a type that it knows by name."""

@@ -49,6 +49,13 @@ _REQUESTS = {_DELTA: DeltaDiscoveryRequest, _WHOLE: DiscoveryRequest}
 OPTIONS = (
     ("grpc.max_send_message_length", -1),
     ("grpc.max_receive_message_length", 64 << 20),
+    # A proxy that is stopped and not dead is let go: nobody waits for its answers, and nothing is kept for it. It gets
+    # longer than it gives us, because an Envoy answers no pings while it takes thousands of clusters.
+    ("grpc.keepalive_time_ms", 10_000),
+    ("grpc.keepalive_timeout_ms", 20_000),
+    # The same for the pings that grpc sends to measure the line; while one is under way there is none of the others.
+    ("grpc.http2.ping_timeout_ms", 20_000),
+    ("grpc.http2.max_pings_without_data", 0),
     # Envoy's keepalive pings are no abuse.
     ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
     ("grpc.keepalive_permit_without_calls", 1),

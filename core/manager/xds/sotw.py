@@ -25,6 +25,7 @@ class StateOfTheWorld:
         return Request(
             type_url=message.type_url,
             nonce=message.response_nonce,
+            version=message.version_info,
             error=message.error_detail.message if message.HasField("error_detail") else None,
             names=tuple(map(intern, message.resource_names)),
         )
@@ -42,6 +43,7 @@ class StateOfTheWorld:
             named=bool(request.names),
             added=[name for name in request.names if name in names and name not in channel.names],
             dropped=sorted(channel.names - names),
+            version=request.version,
             repeat=same and self._repeats(request, channel),
         )
 
@@ -56,6 +58,9 @@ class StateOfTheWorld:
 
     def tells_removals(self, type_: ResourceType) -> bool:
         return type_.has_wildcard
+
+    def says_version(self) -> bool:
+        return True
 
     def _repeats(self, request: Request, channel: Channel) -> bool:
         # A cluster that was replaced waits for its endpoints; Envoy says so with a request that looks like the

@@ -2,8 +2,9 @@
 
 What goes out when is decided by `Rounds`, what the proxy has is known to the `Channel`s, bytes are the dialect's."""
 
-from collections.abc import Callable, Sequence
-from typing import Protocol
+from collections.abc import Callable, Mapping, Sequence
+from secrets import token_hex
+from typing import Protocol, TypeVar
 
 from core.manager.xds.channel import Batch, Channel, Flight
 from core.manager.xds.exchange import (
@@ -20,6 +21,11 @@ from core.manager.xds.group import Group
 from core.manager.xds.resource import BY_URL, PUSH_ORDER, Resource, ResourceType
 from core.manager.xds.rounds import Rounds
 
+T = TypeVar("T")
+
+_REMEMBERED = 4
+"""Versions of one type: gRPC has a stream for each process and target, and they come back one after the other."""
+
 
 class Dialect(Protocol):
     """How requests are read and responses written: delta or state of the world."""
@@ -34,21 +40,33 @@ class Dialect(Protocol):
 
     def tells_removals(self, type_: ResourceType) -> bool: ...
 
+    def says_version(self) -> bool: ...
+
 
 class Stream:
     """What one proxy is sent. Poll until None after each `receive`, and when the callback of `attach` was called."""
 
     __slots__ = (
-        "_at_work", "_channels", "_dialect", "_groups", "_observe", "_rounds", "_stirred", "_unread", "_wake",
+        "_at_work", "_channels", "_dialect", "_groups", "_left", "_observe", "_rounds", "_stirred", "_unread", "_wake",
     )  # fmt: skip
 
-    def __init__(self, *, dialect: Dialect, groups: Sequence[Group], observe: Observer = ignore) -> None:
+    def __init__(
+        self,
+        *,
+        dialect: Dialect,
+        groups: Sequence[Group],
+        observe: Observer = ignore,
+        before: Sequence["Stream"] = (),
+    ) -> None:
+        """`before`: the earlier streams of this proxy; where it cannot say what it has, they know."""
         self._dialect = dialect
         self._observe = observe
         self._groups = tuple(groups)
         # Of all the channels, the busy ones.
         self._at_work: set[ResourceType] = set()
         self._channels = {type_: self._channel(type_) for type_ in PUSH_ORDER}
+        # What was left behind, by type and version.
+        self._left = _left(before) if dialect.says_version() else {}
         self._rounds = Rounds(self._channels, self._groups)
         self._wake: Callable[[], None] | None = None
         self._unread = True
@@ -56,7 +74,9 @@ class Stream:
 
     def _channel(self, type_: ResourceType) -> Channel:
         whole, tells_removals = self._dialect.sends_whole(type_), self._dialect.tells_removals(type_)
-        return Channel(type_, at_work=self._at_work, whole=whole, tells_removals=tells_removals)
+        channel = Channel(type_, at_work=self._at_work, whole=whole, tells_removals=tells_removals)
+        channel.series = _series() if self._dialect.says_version() else ""
+        return channel
 
     def attach(self, wake: Callable[[], None]) -> None:
         """Have `wake` called whenever there may be something to poll."""
@@ -179,17 +199,32 @@ class Stream:
             channel.narrow()
         channel.drop(interest.dropped)
         channel.add(interest.added)
-        channel.recall(self._believable(channel, interest))
+        channel.recall(self._believable(channel, interest.versions))
+        if had := self._claim(channel.type, interest.version):
+            channel.resume(self._believable(channel, had))
         self._rounds.offer(channel.type, interest.added)
         if channel.wildcard:
             self._rounds.offer(channel.type, interest.dropped)
         if interest.repeat and not channel.busy():
             self._rounds.repeat(channel.type)
 
-    def _believable(self, channel: Channel, interest: Interest) -> dict[str, str]:
+    def _claim(self, type_: ResourceType, version: str) -> dict[str, Resource]:
+        """What a proxy had that came back with `version`; of that stream nothing is kept any longer."""
+        left = self._left.get(type_, {})
+        had = left.get(version, {})
+        if had:
+            _, _, series = version.rpartition(".")
+            self._left[type_] = {each: known for each, known in left.items() if not each.endswith(series)}
+        return had
+
+    def memory(self, type_: ResourceType) -> dict[str, dict[str, Resource]]:
+        """What the proxy may have when it comes back, by version; that of others of its kind included."""
+        return {**self._left.get(type_, {}), **self._channels[type_].memory()}
+
+    def _believable(self, channel: Channel, known: Mapping[str, T]) -> dict[str, T]:
         # Endpoints from before their cluster was replaced do not count.
         is_stale = self._rounds.is_cold if channel.type is ResourceType.ENDPOINTS else lambda _: False
-        return {name: version for name, version in interest.versions.items() if not is_stale(name)}
+        return {name: version for name, version in known.items() if not is_stale(name)}
 
     def _response(self, channel: Channel, flight: Flight) -> Response:
         changed = list(filter(None, flight.batch.values()))
@@ -201,11 +236,24 @@ class Stream:
             self._rounds.clusters_sent([resource.name for resource in (*changed, *undone)])
         return Response(
             type=channel.type,
-            version=str(flight.generation),
+            version=flight.version,
             nonce=flight.nonce,
             resources=[*kept, *changed] if kept else changed,
             removed=[name for name, resource in flight.batch.items() if resource is None] if tells_removals else (),
         )
+
+
+def _series() -> str:
+    """Versions are unlike those of other streams, and of other Managers: they are compared when a proxy comes back."""
+    return token_hex(4)
+
+
+def _left(before: Sequence[Stream]) -> dict[ResourceType, dict[str, dict[str, Resource]]]:
+    found: dict[ResourceType, dict[str, dict[str, Resource]]] = {type_: {} for type_ in PUSH_ORDER}
+    for stream in before:
+        for type_, known in found.items():
+            known.update({version: had for version, had in stream.memory(type_).items() if had})
+    return {type_: dict(list(known.items())[-_REMEMBERED:]) for type_, known in found.items()}
 
 
 def _kept(channel: Channel, batch: Batch) -> list[Resource]:

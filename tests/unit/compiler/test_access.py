@@ -3,6 +3,7 @@
 from collections import Counter
 
 import msgspec
+import pytest
 import yaml
 
 from core.compiler.access import ANYBODY, Access, access
@@ -68,6 +69,16 @@ def test_policies_of_the_root_the_namespace_and_the_workload_are_all_asked() -> 
     assert found["w.shop"] == [f"ALLOW {mesh}, {root}"]
 
 
+def test_a_policy_finds_workloads_that_come_later_and_those_whose_labels_change() -> None:
+    plane = Plane(policy(SELECTING))
+    plane.told(workload("w"))
+    assert asked(plane, "w") == ANYBODY
+    plane.told(workload("w", labels=APP))
+    assert names(asked(plane, "w").http) == ["ALLOW ns[default]-policy[p]-rule[0]"]
+    plane.told(workload("w", labels={"app": "b"}))
+    assert asked(plane, "w") == ANYBODY
+
+
 def test_deny_comes_before_allow_and_dry_runs_before_both() -> None:
     plane = Plane(
         workload("w"),
@@ -98,7 +109,7 @@ def test_bytes_have_no_methods() -> None:
     assert asked(plane, "w").bytes == (Check(action="ALLOW", policies=()),)
     plane.told(policy(RULE % "DENY"))
     ((check,), (http,)) = asked(plane, "w").bytes, asked(plane, "w").http
-    who = Who(any_of=(Identity(Regex(".*/ns/a/.*")),))
+    who = Who(any_of=(Identity(Regex("spiffe://[^/]+/ns/a/.*")),))
     port, method = What(any_of=(Port(80),)), What(any_of=(Header(":method", Exact("GET")),))
     assert clause(check) == Clause(sources=((who,),), operations=((port,),))
     assert clause(http) == Clause(sources=((who,),), operations=((port, method),))
@@ -118,6 +129,37 @@ def test_grpc_without_a_proxy_is_asked_nothing_that_it_refuses() -> None:
     (deny, allow) = asked(plane, "w").grpc
     assert (clause(deny), allow.policies) == (Clause(), ())
     assert clause(asked(plane, "w").http[-1]).operations == ((What(any_of=(Header("grpc-timeout", Prefix("1")),)),),)
+
+
+@pytest.mark.parametrize("key", ["request.headers[x-a-bin]", "request.headers[te]", "connection.sni"])
+def test_what_grpc_shows_to_no_policy_is_on_the_safe_side(key: str) -> None:
+    text = f'{{action: %s, rules: [{{when: [{{key: "{key}", notValues: [a]}}]}}]}}'
+    plane = Plane(workload("w"), policy(text % "ALLOW"), policy(text % "DENY", name="b"))
+    (deny, allow) = asked(plane, "w").grpc
+    assert (clause(deny), allow.policies) == (Clause(), ())
+
+
+@pytest.mark.parametrize(("value", "among"), [("a", "(.*,)?a(,.*)?"), ("a*", "(.*,)?a.*"), ("*a", ".*a(,.*)?")])
+def test_grpc_lets_nobody_in_for_sending_a_header_twice(value: str, among: str) -> None:
+    """It joins the values by commas; what denies looks for one among others, what allows wants it alone."""
+    text = f'{{action: %s, rules: [{{when: [{{key: "request.headers[x]", %s: ["{value}"]}}]}}]}}'
+    (wide,) = (Header("x", Regex(among)),)
+    for action, field, expected in (
+        ("DENY", "values", What(any_of=(wide,))),
+        ("ALLOW", "notValues", What(none_of=(wide,))),
+    ):
+        (check,) = asked(Plane(workload("w"), policy(text % (action, field))), "w").grpc
+        assert clause(check).operations == ((expected,),)
+    (check,) = asked(Plane(workload("w"), policy(text % ("ALLOW", "values"))), "w").grpc
+    assert wide not in clause(check).operations[0][0].any_of
+
+
+def test_a_document_with_a_mistake_lets_nobody_in() -> None:
+    """And nothing of it stays when it goes."""
+    plane = Plane(workload("w"), wrong := policy("{rules: [{form: []}]}"))
+    assert [clause(each) for each in asked(plane, "w").http] == [Clause(sources=(), operations=())]
+    plane.pusher.apply(ConfigGone(wrong.key))
+    assert asked(plane, "w") == ANYBODY
 
 
 def test_a_server_without_a_proxy_has_the_checks_of_its_workload() -> None:
@@ -155,6 +197,47 @@ def test_what_grpc_leaves_out_is_told() -> None:
     assert found(plane, dry) == [("MSH0020", "spec.action")]
     plane.told(workload("w"))
     assert found(plane, audit) == []
+
+
+def terms(mode: str, *, namespace: str = "default") -> Document:
+    header = {"apiVersion": "security.istio.io/v1", "kind": "PeerAuthentication"}
+    spec = {"mtls": {"mode": mode}}
+    (found,) = documents(yaml.safe_dump({**header, "metadata": {"name": "all", "namespace": namespace}, "spec": spec}))
+    return found
+
+
+ONE = "{action: %s, rules: [{from: [{source: {namespaces: [a]}}]}]}"
+STRANGERS = "{action: DENY, rules: [{from: [{source: {namespaces: [a]}}]}, {from: [{source: {notNamespaces: [b]}}]}]}"
+IN_VAIN = [("MSH0021", "spec.rules[0].from")]
+
+
+@pytest.mark.parametrize(
+    ("mode", "text", "expected"),
+    [
+        ("PERMISSIVE", ONE % "DENY", IN_VAIN),
+        ("DISABLE", ONE % "DENY", IN_VAIN),
+        ("STRICT", ONE % "DENY", []),
+        ("PERMISSIVE", STRANGERS, []),
+        ("PERMISSIVE", ONE % "ALLOW", []),
+        ("DISABLE", ONE % "ALLOW", IN_VAIN),
+        ("DISABLE", "{rules: [{from: [{source: {ipBlocks: [10.0.0.0/8]}}]}]}", []),
+    ],
+)
+def test_identities_where_callers_have_none_are_told(mode: str, text: str, expected: list[tuple[str, str]]) -> None:
+    """A denial that plain callers get round, unless they are denied beside it; a permission that nobody can have."""
+    plane = Plane(workload("w"), one := policy(text), terms(mode))
+    assert found(plane, one) == expected
+
+
+def test_so_they_are_for_the_mesh_for_ports_and_for_grpc_servers() -> None:
+    plane = Plane(workload("w"), root := policy(ONE % "DENY", namespace=ROOT))
+    assert found(plane, root) == IN_VAIN
+    plane.told(terms("STRICT", namespace=ROOT))
+    assert found(plane, root) == []
+    plane.told(one := policy(ONE % "ALLOW"), terms("PERMISSIVE"))
+    assert found(plane, one) == []
+    plane.told(msgspec.structs.replace(workload("w"), capture=Proxyless(ports=(80,))))
+    assert found(plane, one) == IN_VAIN
 
 
 # -- what it costs -----------------------------------------------------------------------------------------------------

@@ -36,6 +36,7 @@ def policy(**block: object) -> Document:
         ({"rewrite": {"uri": "/x"}}, "spec.http[0].rewrite"),
         ({"headers": {"request": {"set": {"a": "b"}}}}, "spec.http[0].headers"),
         ({"retries": {"attempts": 2, "retryOn": "5xx,unavailable"}}, "spec.http[0].retries.retryOn"),
+        ({"retries": {"attempts": 5}}, "spec.http[0].retries.attempts"),
         ({"retries": {"attempts": 2, "perTryTimeout": "1s"}}, "spec.http[0].retries.perTryTimeout"),
         ({"match": [{"queryParams": {"a": {"exact": "b"}}}]}, "spec.http[0].match[0].queryParams"),
         ({"match": [{"authority": {"exact": "b"}}]}, "spec.http[0].match[0].authority"),

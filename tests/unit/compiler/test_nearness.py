@@ -206,3 +206,9 @@ def test_names_that_are_looked_up_have_places_too() -> None:
         (upstream,) = upstreams(inputs, "default", key, near)
         assert isinstance(upstream.endpoints, Resolved)
         assert [str(each.locality) for each in upstream.endpoints.localities if each.priority == 0] == [first]
+
+
+def test_who_is_known_twice_is_called_once() -> None:
+    """Two instances at one address and port are one endpoint, and weigh as much as one."""
+    (place,) = placed((candidate("eu/a"), candidate("eu/a"), candidate("eu/a", 3, tier="x")), Failover(), HERE)
+    assert ([each.weight for each in place.endpoints], place.weight) == ([1, 3], 4)

@@ -6,7 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from core.compiler.inputs import Inputs
-from core.compiler.proxyless import grpc_assignments, grpc_servers, grpc_upstreams, target_routes, targets
+from core.compiler.proxyless import grpc_assignments, grpc_servers, grpc_upstreams, target_routes, targets, would_be
 from core.compiler.scope import scope_of
 from core.manager.testing.facts import Plane, document, documents, instance, service, service_key, workload_key
 from core.model.workload import Proxyless, Workload
@@ -69,6 +69,27 @@ def test_a_header_that_must_not_match_may_be_missing() -> None:
     """gRPC takes a missing header for one that does not differ, so there is a route for either case."""
     found = routes({"match": [{"withoutHeaders": {"x": {"exact": "a"}}}], "route": HERE})
     assert len(found) == 2
+
+
+@pytest.mark.parametrize(("asked", "made"), [(2, 2), (4, 4), (9, 4)])
+def test_there_are_no_more_attempts_than_gRPC_makes(asked: int, made: int) -> None:
+    (found,) = routes({"route": HERE, "retries": {"attempts": asked}})
+    assert isinstance(found.action, ForwardTo)
+    assert found.action.retry is not None
+    assert found.action.retry.attempts == made
+
+
+@pytest.mark.parametrize(
+    ("target", "host", "port"),
+    [
+        ("reviews:1", "reviews.default.svc.cluster.local", 1),
+        ("reviews", "reviews.default.svc.cluster.local", 0),
+        ("reviews.shop.svc:80", "reviews.shop.svc.cluster.local", 80),
+        ("api.example.com", "api.example.com", 0),
+    ],
+)
+def test_who_is_missing_is_named_also_where_the_port_was_forgotten(target: str, host: str, port: int) -> None:
+    assert would_be(target, "default", "cluster.local") == f"outbound|{port}||{host}"
 
 
 def test_actions_keep_only_where_calls_go() -> None:

@@ -146,6 +146,16 @@ def test_a_gateways_certificate_comes_from_the_manager() -> None:
     assert downstream_tls(Terminate(secret="s", roots="r")).require_client_certificate.value
 
 
+@pytest.mark.parametrize(
+    ("security", "resumed"),
+    [(MeshServer(trust_domain="td"), False), (Terminate(secret="s", roots="r"), False), (Terminate(secret="s"), True)],
+)
+def test_whoever_has_to_show_a_certificate_does_so_on_every_connection(security: ServerSecurity, resumed: bool) -> None:
+    """Neither tickets nor sessions in memory: he would be in for hours after his certificate was over."""
+    found = downstream_tls(security)
+    assert (found.disable_stateless_session_resumption, found.disable_stateful_session_resumption) == (not resumed,) * 2
+
+
 @pytest.mark.parametrize("text", ["TLSV1_3", "1.3"])
 def test_tls_versions_are_written_in_two_ways(text: str) -> None:
     found = downstream_tls(Terminate(secret="s", min_version=text)).common_tls_context.tls_params

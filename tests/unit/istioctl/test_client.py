@@ -161,6 +161,12 @@ def test_another_manager_is_asked_when_the_first_goes_between_two_questions(tmp_
             assert api.release().git_version == "v2"
 
 
+def test_another_manager_is_asked_when_the_first_dies_before_it_answers(tmp_path: Path) -> None:
+    """It said that it was there, took the first request of all, and was killed."""
+    with at(tmp_path / "managers" / "2", OK, OK), at(tmp_path, OK, b"", b""), Api(tmp_path) as api:
+        assert api.release().git_version == "v2"
+
+
 def test_too_many_requests_are_made_again_later(tmp_path: Path) -> None:
     """After as long as the Manager says; a person never sees it."""
     body = b'{"gitVersion":"v1"}'

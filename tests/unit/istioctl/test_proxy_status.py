@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 from click.testing import Result
+from msgspec.structs import replace
 
 from core.manager.status import Delivery, Held, MeshStatus, ProxyStatus, Refusal
 from core.model.config import ConfigKey, Origin
@@ -104,6 +105,15 @@ def test_one_row_for_each_proxy(istioctl: Run, answer: Callable[[MeshStatus], No
     )
     said = "VirtualService default/reviews is out of force: istioctl proxy-status reviews-v1.default shows why\n"
     assert result.stderr == said
+
+
+def test_who_is_told_otherwise_by_its_agent_is_named(istioctl: Run, answer: Callable[[MeshStatus], None]) -> None:
+    """In the table on stderr, and among everything about it."""
+    misled = replace(proxy(REVIEWS, deliveries=delivered("CDS")), misled="its agent says A, and we say B")
+    answer(MeshStatus(proxies=(misled,)))
+    advice = "its agent says A, and we say B; tell both the same (--capture and --interception)"
+    assert f"reviews-v1.default: {advice}\n" in istioctl("proxy-status").stderr
+    assert advice in istioctl("proxy-status", "reviews-v1").stdout
 
 
 def test_one_proxy_in_full(istioctl: Run, answer: Callable[[MeshStatus], None]) -> None:

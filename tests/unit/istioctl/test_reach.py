@@ -1,9 +1,13 @@
 """How far a document has come where each of several Managers counts generations of its own."""
 
+import pytest
+
+from core.errors import MeshError, Unavailable
 from core.manager.status import Applied, MeshStatus, Progress, ProxyStatus
 from core.model.config import ConfigKey
 from core.model.service import WorkloadKey
-from istioctl.reach import reaches
+from istioctl import reach
+from istioctl.reach import Reach, reaches, wait
 
 RULE = ConfigKey("networking.istio.io", "VirtualService", "default", "web")
 
@@ -43,3 +47,36 @@ def test_a_document_has_arrived_when_every_manager_has_it() -> None:
 def test_nobody_knows_of_the_proxies_at_a_manager_that_hangs() -> None:
     """So a document has not arrived, whatever the others say."""
     assert not states(applied(1, 3), applied(2, 8), proxies=(proxy("a", 1, 3),), silent=(3,))[1]
+
+
+def here(*absent: str, acknowledged: bool = True) -> tuple[Reach, ...]:
+    proxies = (proxy("a", 1, 3 if acknowledged else 2),)
+    keys = tuple(WorkloadKey("default", name) for name in absent)
+    status = MeshStatus(proxies=proxies, progress=Progress(documents=(applied(1, 3),)), absent=keys)
+    return reaches(status, {RULE: "7"})
+
+
+def test_who_is_not_connected_is_waited_for_while_it_may_be_changing_the_manager(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """And not longer: it is told of instead."""
+    looks = iter([here("b", "c"), here("b"), here()])
+    assert wait(lambda: next(looks), seconds=5) == here()
+    monkeypatch.setattr(reach, "GRACE", 0.1)
+    assert wait(lambda: here("b"), seconds=5)[0].absent == ("b.default",)
+    monkeypatch.setattr(reach, "GRACE", 100)
+    assert wait(lambda: here("b"), seconds=0.1)[0].absent == ("b.default",)
+
+
+def test_a_manager_that_is_started_again_is_waited_for() -> None:
+    """As long as the wait may take."""
+    answers = [(), (), here()]
+
+    def look() -> tuple[Reach, ...]:
+        if found := answers.pop(0) if answers else ():
+            return found
+        raise Unavailable("gone")
+
+    assert wait(look, seconds=5) == here()
+    with pytest.raises(MeshError, match=r"is stored, but how far it came in 0\.1 s is not known: gone"):
+        wait(look, seconds=0.1)

@@ -122,7 +122,6 @@ def test_connection_pools(policy: Policy) -> None:
         "maxConnections": 3,
         "connectTimeout": "1s",
         "maxConnectionDuration": "2s",
-        "idleTimeout": "3s",
         "tcpKeepalive": {"probes": 4, "time": "5s", "interval": "1m"},
     }
     http = {
@@ -138,7 +137,6 @@ def test_connection_pools(policy: Policy) -> None:
         max_connections=3,
         connect_timeout=1000,
         max_connection_duration=2000,
-        tcp_idle_timeout=3000,
         keep_alive=KeepAlive(4, 5, 60),
         max_pending_requests=6,
         max_requests=7,

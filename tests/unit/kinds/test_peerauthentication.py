@@ -1,5 +1,7 @@
 """PeerAuthentication: what is said of whom, and what is left to others."""
 
+import pytest
+
 from core.ir.security import PeerRule
 from core.ir.values import INHERIT
 from core.kinds.registry import lower
@@ -32,3 +34,26 @@ def test_what_is_not_said_is_inherited() -> None:
     for spec in ("{}", "{mtls: {}}", "{mtls: {mode: UNSET}}", "{selector: {}}", "{selector: {matchLabels: {}}}"):
         rule = lowered(spec)
         assert (rule.mode, bool(rule.labels), rule.ports) == (INHERIT, False, ())
+
+
+@pytest.mark.parametrize(
+    ("spec", "expected"),
+    [
+        ("{mtls: {mode: STRCT}}", ({}, "STRICT", ())),
+        ("{mtsl: {mode: STRICT}}", ({}, "STRICT", ())),
+        ("{selector: {matchLabels: {app: 'a b'}}, mtls: {mode: PERMISSIVE}}", ({}, "STRICT", ())),
+        (
+            "{selector: {matchLabels: {app: a}}, mtls: {mode: PERMISSIVE}, "
+            'portLevelMtls: {"80": {mode: STRCT}, "90": {mode: DISABLE}, x: {mode: STRICT}}}',
+            ({"app": "a"}, "PERMISSIVE", ((80, "STRICT"), (90, "DISABLE"))),
+        ),
+    ],
+)
+def test_a_mistake_lets_nobody_call_in_plain_bytes(spec: str, expected: tuple[object, ...]) -> None:
+    """A store may have taken the document before this was a mistake: what cannot be read of it is STRICT."""
+    (document,) = documents(f"{HEADER}spec: {spec}")
+    found = lower(document, Mesh())
+    assert found.rules == ()
+    (rule,) = found.instead
+    assert isinstance(rule, PeerRule)
+    assert (dict(rule.labels), rule.mode, rule.ports) == expected

@@ -28,15 +28,24 @@ class Court:
     `pairs` are documents that are bad together only.
     """
 
-    def __init__(self, bad: Iterable[str] = (), pairs: Iterable[tuple[str, str]] = (), always: bool = False) -> None:
+    def __init__(
+        self,
+        bad: Iterable[str] = (),
+        pairs: Iterable[tuple[str, str]] = (),
+        always: bool = False,
+        trusted: Iterable[str] = (),
+    ) -> None:
         rules = [document("VirtualService", n, {"hosts": [n], "http": [{"redirect": {"uri": "/"}}]}) for n in NAMES]
         self.plane = Plane(*rules)
-        self.quarantine = Quarantine(self.plane.pusher)
+        self.trusted = set(trusted)
+        self.quarantine = Quarantine(self.plane.pusher, trusted=lambda key: key.name in self.trusted)
         self.bad, self.pairs, self.always = set(bad), list(pairs), always
         self.accepted: set[str] = set()
         self.heard: set[str] | None = None
         self.refused: Blame | None = None
         self.rounds = 0
+        self.oblivious = False
+        self.never_out = set(NAMES)
 
     @property
     def in_force(self) -> set[str]:
@@ -48,10 +57,11 @@ class Court:
         # What was heard is not sent again; what a verdict took out of force is sent without it.
         while (now := self.in_force) != self.heard:
             self.heard = now
+            self.never_out &= now
             if not (self.always or self.bad & now or any({*pair} <= now for pair in self.pairs)):
                 self.accepted, self.refused = now, None
             else:
-                self.refused = blame(*sorted(now - self.accepted))
+                self.refused = blame(*sorted(now if self.oblivious else now - self.accepted))
                 self.quarantine.blame(self.refused)
 
     def blames(self) -> tuple[Blame, ...]:
@@ -79,6 +89,29 @@ async def test_exactly_the_guilty_are_found(bad: list[str]) -> None:
         assert court.guilty() == set(bad)
         assert court.in_force == court.accepted == set(NAMES) - set(bad)
         assert court.blames() == ()
+
+
+async def test_who_was_taken_before_is_suspected_last() -> None:
+    """After a restart nothing is known of what proxies live on but which documents were in it: those stay in force."""
+    async for court in tried(Court(["d6"], trusted=set(NAMES) - {"d6", "d7"})):
+        assert court.guilty() == {"d6"}
+        assert court.never_out == court.trusted
+
+
+async def test_who_was_taken_before_may_be_guilty_yet() -> None:
+    """Something else may have changed what it is compiled into."""
+    async for court in tried(Court(["d6"], trusted=set(NAMES) - {"d7"})):
+        assert court.guilty() == {"d6"}
+        assert court.in_force == set(NAMES) - {"d6"}
+
+
+async def test_one_that_is_refused_alone_is_guilty() -> None:
+    """Also where what the proxy lives on stays unknown, so that the others are suspected with it."""
+    court = Court(["d6"], trusted=set(NAMES) - {"d6"})
+    court.oblivious = True
+    async for tried_court in tried(court):
+        assert tried_court.guilty() == {"d6"}
+        assert tried_court.rounds < 8
 
 
 async def test_one_of_many_takes_a_few_rounds() -> None:

@@ -1,11 +1,15 @@
-"""Nobody is told that nobody answers before everybody was asked once."""
+"""Nobody is told that nobody answers before everybody was asked once, and the well before they were asked twice."""
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import pytest
+
 from core.model.service import Health, WorkloadKey
+from platforms.local import probe
 from platforms.local.probe import Connects, Prober
 from platforms.local.settings import Settings
 
@@ -13,8 +17,8 @@ A, B = WorkloadKey("default", "a"), WorkloadKey("default", "b")
 
 
 @contextlib.asynccontextmanager
-async def prober() -> AsyncIterator[Prober]:
-    found = Prober(Settings(mesh_file=Path("mesh.yaml"), state=Path()), lambda key: None)
+async def prober(listener: probe.Listener = lambda key: None, *, interval: float = 1.0) -> AsyncIterator[Prober]:
+    found = Prober(Settings(mesh_file=Path("mesh.yaml"), state=Path(), probe_interval=interval), listener)
     try:
         yield found
     finally:
@@ -40,3 +44,30 @@ async def test_who_is_not_followed_any_more_is_not_waited_for() -> None:
         looking = asyncio.create_task(found.looked())
         found.follow({})
         await asyncio.wait_for(looking, 5)
+
+
+async def test_who_is_well_stays_so_when_this_process_stood_still(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A probe that ran out of time because nobody here looked at the clock says nothing of the application."""
+    connect, stalls = asyncio.open_connection, iter([time.sleep])
+
+    async def connect_while_all_stands_still(host: str, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        for stall in stalls if found.health(A) is Health.HEALTHY else ():
+            asyncio.get_running_loop().call_soon(stall, 0.2)
+        connected.put_nowait(None)
+        return await connect(host, port)
+
+    connected, told = asyncio.Queue[None](), list[WorkloadKey]()
+    monkeypatch.setattr(probe, "_CONNECT_TIMEOUT", 0.1)
+    monkeypatch.setattr(asyncio, "open_connection", connect_while_all_stands_still)
+    server = await asyncio.start_server(lambda reader, writer: writer.close(), "127.0.0.1", 0)
+    async with prober(told.append, interval=0.01) as found:
+        found.follow({A: Connects((("127.0.0.1", server.sockets[0].getsockname()[1]),))})
+        for _ in range(5):
+            await asyncio.wait_for(connected.get(), 5)
+        assert found.health(A) is Health.HEALTHY
+        assert told == [A]
+        server.close()
+        async with asyncio.timeout(5):
+            while found.health(A) is not Health.UNHEALTHY:
+                await connected.get()
+    assert not list(stalls), "nothing stood still"

@@ -1,6 +1,7 @@
 """Several processes on one config store: no write is lost, everybody sees everything, and one of them leads."""
 
 import asyncio
+import os
 import sqlite3
 import sys
 import time
@@ -18,6 +19,7 @@ from core.model.change import ConfigPut
 from core.model.commit import Retention
 from core.model.config import ConfigKey, Document, Put, Remove, Revised
 from core.model.labels import Labels
+from platforms.local import config_store
 from platforms.local.config_store import open_store
 from platforms.local.elector import FileElector
 from platforms.local.seed import AUTHOR, Seeder
@@ -384,3 +386,45 @@ def test_the_state_of_a_closed_store_is_one_file(tmp_path: Path) -> None:
 
     asyncio.run(main())
     assert [path.name for path in tmp_path.iterdir()] == ["config.sqlite"]
+
+
+@pytest.mark.parametrize("gone", [("", "-wal", "-shm"), ("",)], ids=["all", "the file alone"])
+async def test_a_file_that_is_deleted_is_put_back(gone: tuple[str, ...], tmp_path: Path) -> None:
+    """Both of two stores go on with everything that was written, see each other, and so does who opens it later."""
+    path = tmp_path / "config.sqlite"
+    clock = time.time
+    async with open_store(path, clock=clock) as one, open_store(path, clock=clock) as other, asyncio.timeout(10):
+        made = await one.put(Document(key=KEY, spec=b"1"))
+        events = other.events(made.revision)
+        old = path.stat()
+        for name in gone:
+            path.with_name(path.name + name).unlink(missing_ok=True)
+        while not path.exists() or path.stat().st_ino == old.st_ino:  # noqa: ASYNC110 - nobody is told
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.1)
+        assert await other.get(KEY) == made
+        changed = await one.put(msgspec.structs.replace(made, spec=b"2"))
+        told = await anext(events)
+        assert isinstance(told, Revised)
+        assert (told.document, told.revision) == (changed, str(int(made.revision) + 1))
+        assert [each.revision for each in await other.history(KEY)] == [made.revision, changed.revision]
+    async with open_store(path, clock=clock) as later:
+        assert await later.list() == (changed,)
+    assert os.listdir(tmp_path) == [path.name]
+
+
+async def test_pages_of_changes_and_reports_have_no_gap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who has much to catch up with reads page by page, in one order, however reports are spread among the changes."""
+    monkeypatch.setattr(config_store, "_PAGE", 2)
+    found = Diagnostic(code="IST0101", severity=Severity.WARNING, message="x")
+    keys = [ConfigKey("g", "Counter", "default", f"n{number}") for number in range(7)]
+    async with open_store(tmp_path / "config", clock=time.time) as store:
+        for number, key in enumerate(keys):
+            await store.put(Document(key=key, spec=b"1"))
+            if number in (0, 1, 6):
+                await store.report(key, (found,))
+    async with open_store(tmp_path / "config", clock=time.time) as store, asyncio.timeout(5):
+        events = store.events("0")
+        told = [await anext(events) for _ in range(10)]
+    assert [int(each.revision) for each in told] == list(range(1, 11))
+    assert [each.key for each in told if isinstance(each, Revised)] == keys

@@ -23,7 +23,7 @@ REVIEWS = Workload(
 
 
 def made(workload: Workload = REVIEWS, *, mesh: Mesh = Mesh(), transport: Transport = Transport.DELTA) -> Any:  # noqa: B008
-    config = bootstrap(workload, mesh=mesh, xds="/x/xds.sock", admin_socket="/x/admin.sock", transport=transport)
+    config = bootstrap(workload, mesh=mesh, xds=("/x/xds.sock",), admin_socket="/x/admin.sock", transport=transport)
     return json.loads(encode(config))
 
 

@@ -76,6 +76,6 @@ def test_a_proxy_in_a_pod_marks_what_it_sends_and_asks_the_resolver_it_was_given
     key = WorkloadKey("default", "web")
     capture = Redirected(mark=1337, resolver="198.19.255.254:5353")
     workload = Workload(key=key, address="198.18.0.1", labels=NO_LABELS, capture=capture)
-    found = str(bootstrap(workload, mesh=Mesh(), xds="/x", admin_socket="/a"))
+    found = str(bootstrap(workload, mesh=Mesh(), xds=("/x",), admin_socket="/a"))
     assert "'cluster_manager': {'upstream_bind_config': {'socket_options': [{'level': 1, 'name': 36" in found
     assert "'address': '198.19.255.254', 'port_value': 5353" in found

@@ -24,7 +24,7 @@ A = WorkloadKey("shop", "a-1")
 
 @pytest.mark.parametrize("capture", [Explicit(app_ports=(AppPort(80, "127.0.0.1", 8080),)), Redirected(mark=1337)])
 @pytest.mark.parametrize(
-    "identity", [None, Local(socket="/s"), Remote(url="https://m", roots="/r", identity="spiffe://x/y")]
+    "identity", [None, Local(sockets=("/s",)), Remote(url="https://m", roots="/r", identity="spiffe://x/y")]
 )
 def test_an_assignment_arrives_as_it_was(capture: Explicit | Redirected, identity: Local | Remote | None) -> None:
     """Encoded and decoded it is equal, all alternatives included."""
@@ -88,8 +88,8 @@ def test_wishes_for_a_manager_here() -> None:
     assert isinstance(work.workload.capture, Explicit)
     assert work.workload.capture.app_ports == (AppPort(80, "127.0.0.1", 8080), AppPort(9090, "127.0.0.1", 9090))
     assert work.workload.labels.get("app") == "a"
-    assert work.settings.xds_socket == "/state/xds/a-1.default"
-    assert work.settings.identity == Local(socket="/state/ca/a-1.default")
+    assert work.settings.xds_sockets == ("/state/xds/a-1.default",)
+    assert work.settings.identity == Local(sockets=("/state/ca/a-1.default",))
     assert work.settings.metrics == Scrape(address="127.0.0.1", port=9100, path="/m")
     assert work.command is not None
     assert work.command.environment["PORT"] == "8080"

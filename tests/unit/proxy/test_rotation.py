@@ -12,6 +12,7 @@ from core.errors import Unavailable
 from proxy.identity import rotation
 from proxy.identity.authority import Authority, Local
 from proxy.identity.certificate import Key
+from proxy.identity.pem import PemSecrets
 from proxy.identity.rotation import Rotation
 from proxy.identity.secrets import Secrets
 from proxy.testing import Events
@@ -19,11 +20,12 @@ from proxy.testing.authority import StubAuthority, stub_authority
 
 
 @contextlib.asynccontextmanager
-async def rotating(folder: Path, events: Events) -> AsyncIterator[None]:
-    source = Authority(Local(socket=str(folder / "ca")))
-    task = asyncio.create_task(Rotation(source, Secrets(folder), log=events).run())
+async def rotating(folder: Path, events: Events, kind: type[Secrets] = Secrets) -> AsyncIterator[Rotation]:
+    source = Authority(Local(sockets=(str(folder / "ca"),)))
+    rotation = Rotation(source, kind(folder), log=events)
+    task = asyncio.create_task(rotation.run())
     try:
-        yield
+        yield rotation
     finally:
         task.cancel()
         await asyncio.wait([task])
@@ -71,6 +73,21 @@ async def test_every_certificate_has_a_key_of_its_own(tmp_path: Path, made: list
     assert len(set(made)) == len(made) == 2
 
 
+@pytest.mark.parametrize(
+    ("kind", "life", "low", "high"), [(Secrets, 8, 3.1, 4.5), (PemSecrets, 8, 5.1, 6.5), (PemSecrets, 5, 3.2, 4.0)]
+)
+async def test_the_next_certificate_is_asked_for_early_enough_for_who_looks_from_time_to_time(
+    tmp_path: Path, kind: type[Secrets], life: int, low: float, high: float
+) -> None:
+    """gRPC looks every 2 s: so much more is left of the old one by then, where it lives that long."""
+    events = Events()
+    async with stub_authority(tmp_path / "ca", longest=life), rotating(tmp_path, events, kind) as rotation:
+        await events.take("certificate.issued")
+        facts = rotation.standing.value.facts
+        assert facts is not None
+        assert low <= facts.expires - facts.renewal <= high
+
+
 async def test_harmed_files_are_restored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is told once for each time; files that are well are left alone."""
     monkeypatch.setattr(rotation, "LONGEST_SLEEP", 0.05)
@@ -89,7 +106,7 @@ async def test_harmed_files_are_restored(tmp_path: Path, monkeypatch: pytest.Mon
 
 async def test_another_manager_is_asked_when_one_is_gone(tmp_path: Path) -> None:
     """The one that answered is asked first the next time."""
-    source = Authority(Local(socket=str(tmp_path / "gone"), further=(str(tmp_path / "ca"),)))
+    source = Authority(Local(sockets=(str(tmp_path / "gone"), str(tmp_path / "ca"))))
     async with stub_authority(tmp_path / "ca") as authority:
         _, csr = await rotation.request()
         assert (await source.sign(csr, lifetime=60)).chain
@@ -101,7 +118,7 @@ async def test_another_manager_is_asked_when_one_is_gone(tmp_path: Path) -> None
 async def test_another_manager_is_asked_when_one_says_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It hangs, so connections are accepted; half of the patience is for it."""
     monkeypatch.setattr("proxy.identity.authority.TIMEOUT", 1.0)
-    source = Authority(Local(socket=str(tmp_path / "silent"), further=(str(tmp_path / "ca"),)))
+    source = Authority(Local(sockets=(str(tmp_path / "silent"), str(tmp_path / "ca"))))
     with socket.socket(socket.AF_UNIX) as silent:
         silent.bind(str(tmp_path / "silent"))
         silent.listen()
@@ -111,6 +128,6 @@ async def test_another_manager_is_asked_when_one_says_nothing(tmp_path: Path, mo
 
 
 async def test_all_that_were_asked_are_named(tmp_path: Path) -> None:
-    source = Authority(Local(socket=str(tmp_path / "one"), further=(str(tmp_path / "two"),)))
+    source = Authority(Local(sockets=(str(tmp_path / "one"), str(tmp_path / "two"))))
     with pytest.raises(Unavailable, match=r"(?s)one.*two|two.*one"):
         await source.sign(b"", lifetime=60)

@@ -9,6 +9,7 @@ from core.manager.xds.testing.things import Thing, resource
 from core.manager.xds.testing.wire import WIRES
 
 CLUSTER, ENDPOINTS, LISTENER, ROUTES, SECRET = PUSH_ORDER
+DELTA, _ = WIRES
 
 
 @pytest.fixture(params=WIRES, ids=["delta", "sotw"])
@@ -100,3 +101,16 @@ def test_what_is_taken_back_gets_its_endpoints_again() -> None:
     first, again = script.refuse(clusters)
     assert said([first, again]) == [(CLUSTER, ["a", "bad"]), (ENDPOINTS, ["a"])]
     assert [thing.salt for thing, _ in first.things if thing.name == "a"] == [0]
+
+
+def test_what_a_proxy_brought_is_known_when_there_is_the_same() -> None:
+    """It says a version; what that was made of is told with the next refusal, so that only what is new is suspected."""
+    script = Script(DELTA)
+    script.publish(ROUTES, Thing(name="r"))
+    version = resource(ROUTES, Thing(name="r")).version
+    script.settle_down(script.subscribe(ROUTES, "r", versions={"r": version}))
+    (arrival,) = script.publish(ROUTES, Thing(name="r", salt=1))
+    script.refuse(arrival)
+    (refused,) = [event for event in script.events if isinstance(event, Refused)]
+    assert refused.held == resource(ROUTES, Thing(name="r"))
+    assert refused.held.origins

@@ -43,6 +43,7 @@ class ModelEnvoy:
         self.excused = False
         self._names: dict[ResourceType, set[str]] = defaultdict(set)
         self._nonces: dict[ResourceType, str] = {}
+        self._accepted: dict[ResourceType, str] = {}
         self._versions: dict[ResourceType, dict[str, str]] = defaultdict(dict)
         self._fed: set[str] = set()
         self._given_up: dict[ResourceType, set[str]] = defaultdict(set)
@@ -53,15 +54,18 @@ class ModelEnvoy:
 
     # --- connecting ---
 
-    def connect(self) -> None:
-        """Start, or start again after the stream broke. Whatever warmed by then is taken to have timed out."""
+    def connect(self, *, excused: bool = False) -> None:
+        """Start, or start again after the stream broke. Whatever warmed by then is taken to have timed out.
+
+        `excused`: who serves now does not know what it has, and it cannot say so.
+        """
         self.outbox.clear()
         self._nonces.clear()
         self._withheld = None
         self._may_repeat = set(self._unsure)
         self._fed |= set(self.warming[_CLUSTER])
         if not self.wire.is_delta:
-            self.excused = bool(self._versions)
+            self.excused = excused
             self._versions.clear()
         self._warm()
         for type_ in PUSH_ORDER:
@@ -83,7 +87,8 @@ class ModelEnvoy:
     def _say(self, say: Say) -> None:
         type_ = say.type
         full = Say(type=type_, names=sorted(self._names[type_]), more=say.more, less=say.less, versions=say.versions,
-                   nonce=say.nonce or self._nonces.get(type_, ""), answers=say.answers, error=say.error)  # fmt: skip
+                   nonce=say.nonce or self._nonces.get(type_, ""), answers=say.answers, error=say.error,
+                   version=self._accepted.get(type_, ""))  # fmt: skip
         self.outbox.append(self.wire.request(full))
 
     # --- taking responses ---
@@ -118,7 +123,7 @@ class ModelEnvoy:
     def _minus_what_nobody_wants(self, arrival: Arrival) -> Arrival:
         names = self._names[arrival.type]
         wanted = tuple(pair for pair in arrival.things if arrival.type.has_wildcard or pair[0].name in names)
-        return Arrival(arrival.type, arrival.nonce, wanted, arrival.removed)
+        return Arrival(arrival.type, arrival.nonce, wanted, arrival.removed, arrival.version)
 
     def _apply(self, arrival: Arrival) -> str | None:
         bad = [thing.name for thing, _ in arrival.things if thing.bad]
@@ -207,6 +212,8 @@ class ModelEnvoy:
 
     def _remember(self, arrival: Arrival, error: str | None) -> None:
         versions = self._versions[arrival.type]
+        if error is None:
+            self._accepted[arrival.type] = arrival.version
         for thing, version in arrival.things:
             key = (arrival.type, thing.name)
             if error is None:

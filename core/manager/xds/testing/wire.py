@@ -25,6 +25,7 @@ class Arrival(msgspec.Struct, frozen=True):
     nonce: str
     things: tuple[tuple[Thing, str], ...]
     removed: tuple[str, ...] | None
+    version: str = ""
 
     @property
     def names(self) -> set[str]:
@@ -34,8 +35,9 @@ class Arrival(msgspec.Struct, frozen=True):
 class Say(msgspec.Struct, frozen=True, kw_only=True):
     """What a client wants to say; each dialect takes from it what it has words for.
 
-    `names` is everything it is interested in now, `more` and `less` are the change. Of a response it says
-    `nonce` and maybe `error`. `nonce` is the last one of the type, `answers` whether this request is about it.
+    `names` is everything it is interested in now, `more` and `less` are the change. Of a response it says `nonce` and
+    maybe `error`. `version` is that of the last response of the type that it accepted. `nonce` is the last one of the
+    type, `answers` whether this request is about it.
     """
 
     type: ResourceType
@@ -44,6 +46,7 @@ class Say(msgspec.Struct, frozen=True, kw_only=True):
     less: Iterable[str] = ()
     versions: Mapping[str, str] = {}
     nonce: str = ""
+    version: str = ""
     answers: bool = False
     error: str | None = None
 
@@ -85,7 +88,9 @@ class WholeWire:
     is_delta = False
 
     def request(self, say: Say) -> bytes:
-        message = DiscoveryRequest(type_url=say.type.url, resource_names=say.names, response_nonce=say.nonce)
+        message = DiscoveryRequest(
+            type_url=say.type.url, resource_names=say.names, response_nonce=say.nonce, version_info=say.version
+        )
         if say.error is not None:
             message.error_detail.message = say.error
         return bytes(message.SerializeToString())
@@ -94,7 +99,7 @@ class WholeWire:
         message = DiscoveryResponse.FromString(raw)
         type_ = BY_URL[message.type_url]
         things = tuple((thing(entry.value), content_version(entry.value)) for entry in message.resources)
-        return Arrival(type_, message.nonce, things, None if type_.has_wildcard else ())
+        return Arrival(type_, message.nonce, things, None if type_.has_wildcard else (), message.version_info)
 
 
 WIRES: tuple[Wire, ...] = (DeltaWire(), WholeWire())
