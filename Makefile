@@ -30,8 +30,8 @@ imports: setup ## who may import whom (.importlinter)
 	@$(BIN)/lint-imports --no-logo
 
 # Benchmarks measure; they are not part of `make test` (`make bench` runs them).
-pytest: setup ## the tests alone: make pytest ARGS="tests/unit -k retry"
-	@$(BIN)/pytest --ignore=tests/benchmarks $(ARGS)
+pytest: setup ## the tests alone, all or some: make pytest ARGS="tests/unit -k retry"
+	@$(BIN)/$(if $(strip $(ARGS)),pytest --ignore=tests/benchmarks $(ARGS),python tests/lanes.py)
 
 quick: setup ## the tests that need neither Envoy nor patience
 	@$(BIN)/pytest --ignore=tests/benchmarks -m "not envoy and not slow" $(ARGS)
