@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 TESTS = Path(__file__).parent
-FIRST = ("faults", "envoy")
+FIRST = ("faults", "conformance")
 """What takes as long as all the rest."""
 
 LEFT_OUT = ("benchmarks", "__pycache__")
